@@ -1,0 +1,93 @@
+//! What a connection may ask of the gateway around it.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use catena_link::{Class, Full};
+use catena_mqtt::{ReasonCode, packet::Connect};
+use catena_shard::{Op, Time, op::Publish};
+use catena_slots::{ShardId, SlotTable};
+
+use crate::output::Output;
+
+/// The gateway as the connection sees it. Tests bring their own.
+pub trait Outside {
+    /// Where sessions, topics and filters live.
+    fn slots(&self) -> &SlotTable;
+
+    /// Sends a numbered op and returns its number. Ops to one shard are applied in this order.
+    ///
+    /// # Errors
+    /// [`Full`] for a publish when the link's window has no room `[F-61]`; other ops are always taken.
+    fn send(&mut self, shard: ShardId, class: Class, op: Op) -> Result<u64, Full>;
+
+    /// The highest op number of this gateway's link that is committed.
+    fn committed_through(&self, shard: ShardId) -> u64;
+
+    /// Sends a QoS 0 publish past the log `[F-41]` and returns its place in the direct lane's count.
+    ///
+    /// # Errors
+    /// [`Full`] when the lane is congested: the caller parks the message or drops and counts it.
+    fn send_direct(&mut self, shard: ShardId, publish: Publish) -> Result<u64, Full>;
+
+    /// How many of the direct lane's publishes the shard has handled, or lost with a broken connection.
+    fn direct_through(&self, shard: ShardId) -> u64;
+
+    /// Asks for one [`crate::Input::Progress`] when the link of `shard` next makes progress.
+    fn await_progress(&mut self, shard: ShardId);
+
+    /// The shard's time now, as well as the gateway knows it; `None` before the link was first open.
+    fn shard_time(&self, shard: ShardId) -> Option<Time>;
+
+    /// Decides who the client is. `Some` at once, or `None` and later [`crate::Input::Authenticated`].
+    fn authenticate(&mut self, request: AuthRequest<'_>) -> Option<AuthOutcome>;
+
+    /// Counts something that happened, for metrics and logs.
+    fn count(&mut self, event: Event);
+
+    /// What will be written to the client.
+    fn output(&mut self) -> &mut Output;
+}
+
+/// What the client brings to prove who it is.
+#[derive(Debug)]
+pub enum AuthRequest<'a> {
+    /// CONNECT, with everything in it.
+    Connect(&'a Connect),
+    /// AUTH, in the exchange that CONNECT began or as a re-authentication.
+    Continue { method: &'a str, data: Option<&'a Bytes>, reauthenticate: bool },
+}
+
+/// What authentication decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuthOutcome {
+    /// The client is who it says.
+    Accepted {
+        /// The authenticated username; `None`: anonymous `[F-4]`.
+        principal: Option<ByteString>,
+        /// Authentication data for CONNACK or AUTH.
+        data: Option<Bytes>,
+    },
+    /// The exchange goes on: AUTH 0x18 with this data.
+    Continue { data: Option<Bytes> },
+    /// Refused: 0x86 bad user name or password, 0x87 not authorized, 0x8C bad authentication method.
+    Refused(ReasonCode),
+}
+
+/// Events that somebody may want to count or log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The client was told yes.
+    Connected { session_present: bool },
+    /// The connection ended; the MQTT 5 reason that was sent or received, or 0x80 for a socket that broke.
+    Disconnected(ReasonCode),
+    /// The client was told no at CONNECT.
+    Refused(ReasonCode),
+    /// A QoS 0 delivery found no room `[F-59]`.
+    DroppedOutgoing,
+    /// A QoS 0 publish found no room.
+    DroppedIncoming,
+    /// A delivery was larger than the client takes, or had expired `[F-54]`.
+    Discarded,
+    /// A publish was refused.
+    PublishRefused(ReasonCode),
+}

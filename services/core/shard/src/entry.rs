@@ -1,0 +1,71 @@
+//! Entries: what the log holds, one after the other.
+
+use catena_slots::{ShardId, SlotTable};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{Origin, Time},
+    op::Op,
+};
+
+/// One input with its place in the log and its time.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    /// Stamped by the head; never lower than that of the entry before `[F-80]`.
+    pub at: Time,
+    pub input: Input<'a>,
+}
+
+/// What can stand in the log.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// A numbered op of an origin, with how far it has taken our effects.
+    Op { origin: Origin, number: u64, acked_through: u64, op: &'a Op },
+    /// An origin begins at `first`: its first unacknowledged number, other than 1 for a new generation `[C-2]`.
+    LinkOpen { origin: Origin, first: u64 },
+    /// `acked_through` alone `[C-44]`.
+    Acked { origin: Origin, through: u64 },
+    /// The gateways that live; links of others are dropped and their ops ignored `[C-43]` `[F-24]`.
+    Gateways { version: u64, live: &'a [u64] },
+    /// A peer shard has committed our ops through this number `[C-42]`.
+    PeerAck { shard: ShardId, generation: u32, through: u64 },
+    /// Settings; a lower version than the latest is ignored `[C-50]`.
+    Configure(&'a Settings),
+    /// Lets timers fire and deferred work go on `[F-60]`.
+    Tick,
+}
+
+/// What `apply` reads of the Broker resource and of the topology.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    pub version: u64,
+    pub slots: SlotTable,
+    /// Stripes of packet ids that this shard may give `[F-51]`; ascending, never empty.
+    pub stripes: Vec<u8>,
+    /// The incoming publish buffer of the memory profile, in bytes `[F-63]`.
+    pub buffer_bytes: u64,
+    /// Upper bound and default of a message's expiry, in seconds.
+    pub message_expiry_max: Option<u32>,
+    /// Queued messages per subscriber; `None`: no limit but memory `[F-65]`.
+    pub queue_length_max: Option<u64>,
+    /// Beyond it: drop the oldest (true) or the new one (false).
+    pub queue_drop_oldest: bool,
+    /// Retained messages `[F-66]`.
+    pub retained_messages_max: Option<u64>,
+    /// Bytes of retained messages `[F-66]`.
+    pub retained_bytes_max: u64,
+    /// Subscriptions of a session on this shard.
+    pub subscriptions_max: u32,
+    pub shared_strategy: SharedStrategy,
+}
+
+/// How a shared subscription chooses its member `[F-70]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SharedStrategy {
+    /// Filters without wildcards by turn, with wildcards by hash of the topic.
+    RoundRobin,
+    /// The member with the fewest unacknowledged messages.
+    LeastInflight,
+    /// By hash of the topic.
+    TopicHash,
+}

@@ -1,0 +1,55 @@
+//! Messages: immutable, shared, and never copied on their way.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use catena_mqtt::QoS;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ClientKey, Time};
+
+/// What a publish costs beyond its bytes, in bytes: the bookkeeping of one stored message.
+pub const MESSAGE_OVERHEAD_BYTES: usize = 96;
+
+/// A published message as the publisher sent it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// The topic, never an alias.
+    pub topic: ByteString,
+    /// The payload.
+    pub payload: Bytes,
+    /// The MQTT 5 properties as encoded bytes, without alias, expiry and subscription ids `[F-44]`.
+    pub properties: Bytes,
+    /// The publisher's QoS.
+    pub qos: QoS,
+    /// The publisher's RETAIN flag.
+    pub retain: bool,
+    /// Seconds from the entry that publishes it, already less what it spent in the gateway.
+    pub expiry: Option<u32>,
+    /// Who published it; No Local compares this `[F-2]`.
+    pub publisher: ClientKey,
+    /// Counts a connection's QoS 0 messages, so that a shared group can choose without state `[F-70]`.
+    pub counter: u32,
+}
+
+impl Message {
+    /// Bytes that the message weighs in every account.
+    pub fn weight(&self) -> usize {
+        self.topic.len() + self.payload.len() + self.properties.len() + MESSAGE_OVERHEAD_BYTES
+    }
+
+    /// When the message expires if it was published at `at`; [`Time::NEVER`] without an expiry.
+    pub fn expires_at(&self, at: Time) -> Time {
+        self.expiry.map_or(Time::NEVER, |seconds| at.plus_seconds(seconds))
+    }
+}
+
+/// A will, kept in the session record at home `[F-20]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Will {
+    /// What will be published. Its expiry starts when it is published.
+    pub message: Arc<Message>,
+    /// Seconds from the end of the connection.
+    pub delay: u32,
+}
