@@ -8,8 +8,9 @@ use self::reader::Reader;
 use crate::{
     error::DecodeError,
     packet::{
-        Kind, Packet, ack, auth::Auth, connack::Connack, connect::Connect, disconnect::Disconnect, publish::Publish,
-        suback::Suback, subscribe::Subscribe, unsuback::Unsuback, unsubscribe::Unsubscribe,
+        Kind, Packet, ack, auth::Auth, connack::Connack, connect::Connect, disconnect::Disconnect,
+        publish::Publish, suback::Suback, subscribe::Subscribe, unsuback::Unsuback,
+        unsubscribe::Unsubscribe,
     },
     version::Version,
 };
@@ -47,11 +48,21 @@ pub struct Limits {
 /// # Errors
 ///
 /// What is wrong with the packet at the front. `buffer` is left as it was, and trying again will fail again.
-pub fn decode(buffer: &mut Bytes, version: Option<Version>, limits: &Limits) -> Result<Option<Packet>, DecodeError> {
-    let Some(&first) = buffer.first() else { return Ok(None) };
+pub fn decode(
+    buffer: &mut Bytes,
+    version: Option<Version>,
+    limits: &Limits,
+) -> Result<Option<Packet>, DecodeError> {
+    let Some(&first) = buffer.first() else {
+        return Ok(None);
+    };
     let kind = expected(first, version, limits.role)?;
-    let Some(header) = header(buffer, limits)? else { return Ok(None) };
-    let Some(body) = buffer.get(header.length..header.length + header.remaining) else { return Ok(None) };
+    let Some(header) = header(buffer, limits)? else {
+        return Ok(None);
+    };
+    let Some(body) = buffer.get(header.length..header.length + header.remaining) else {
+        return Ok(None);
+    };
     // Before CONNECT the version is not known; CONNECT sets the reader's own once it has read it.
     let reader = Reader::new(buffer, body, kind, version.unwrap_or(Version::V5));
     let packet = dispatch(first, reader, limits.role)?;
@@ -80,23 +91,32 @@ struct Header {
 
 #[inline]
 fn header(buffer: &[u8], limits: &Limits) -> Result<Option<Header>, DecodeError> {
-    let Some((&first, rest)) = buffer.split_first() else { return Ok(None) };
+    let Some((&first, rest)) = buffer.split_first() else {
+        return Ok(None);
+    };
     let kind = Kind::from_first_byte(first)?;
     if !kind.may_come_to(limits.role) {
         return Err(DecodeError::Unexpected { packet: kind });
     }
-    let Some((remaining, digits)) = reader::variable(rest).map_err(|problem| DecodeError::Malformed {
-        packet: kind,
-        field: "remaining length",
-        problem,
-    })?
+    let Some((remaining, digits)) =
+        reader::variable(rest).map_err(|problem| DecodeError::Malformed {
+            packet: kind,
+            field: "remaining length",
+            problem,
+        })?
     else {
         return Ok(None);
     };
-    let header = Header { length: 1 + digits, remaining: remaining as usize };
+    let header = Header {
+        length: 1 + digits,
+        remaining: remaining as usize,
+    };
     let length = header.length + header.remaining;
     if length > limits.maximum_packet_size as usize {
-        return Err(DecodeError::PacketTooLarge { length, maximum: limits.maximum_packet_size });
+        return Err(DecodeError::PacketTooLarge {
+            length,
+            maximum: limits.maximum_packet_size,
+        });
     }
     Ok(Some(header))
 }
@@ -122,7 +142,11 @@ fn expected(first: u8, version: Option<Version>, role: Role) -> Result<Kind, Dec
         }
         _ => false,
     };
-    if refused { Err(DecodeError::Unexpected { packet: kind }) } else { Ok(kind) }
+    if refused {
+        Err(DecodeError::Unexpected { packet: kind })
+    } else {
+        Ok(kind)
+    }
 }
 
 #[inline]

@@ -4,9 +4,11 @@
 //! and the bytes it counts cannot disagree.
 
 use bytes::{BufMut, BytesMut};
+use bytestring::ByteString;
 
 use crate::{
     packet::{Kind, Packet, ack, ping},
+    property::{Identifier, UserProperties},
     version::Version,
 };
 
@@ -88,7 +90,9 @@ pub(crate) trait Sink {
 
     /// Two bytes of length, then the bytes: the form of strings and binary data. v5 1.5.4, 1.5.6
     fn prefixed(&mut self, bytes: &[u8]) {
-        self.u16(u16::try_from(bytes.len()).expect("a string or binary field has at most 65,535 bytes"));
+        self.u16(
+            u16::try_from(bytes.len()).expect("a string or binary field has at most 65,535 bytes"),
+        );
         self.bytes(bytes);
     }
 }
@@ -134,9 +138,63 @@ pub(crate) fn section(out: &mut dyn Sink, properties: &dyn Fn(&mut dyn Sink)) {
     properties(out);
 }
 
+/// The property `identifier` with a string or binary value, if there is one.
+pub(crate) fn optional_prefixed(
+    identifier: Identifier,
+    value: Option<impl AsRef<[u8]>>,
+    out: &mut dyn Sink,
+) {
+    if let Some(value) = value {
+        out.u8(identifier as u8);
+        out.prefixed(value.as_ref());
+    }
+}
+
+/// The property `identifier` with a four byte value, if there is one.
+pub(crate) fn optional_u32(identifier: Identifier, value: Option<u32>, out: &mut dyn Sink) {
+    if let Some(value) = value {
+        out.u8(identifier as u8);
+        out.u32(value);
+    }
+}
+
+/// The property `identifier` with a two byte value, if there is one.
+pub(crate) fn optional_u16(identifier: Identifier, value: Option<u16>, out: &mut dyn Sink) {
+    if let Some(value) = value {
+        out.u8(identifier as u8);
+        out.u16(value);
+    }
+}
+
+/// The property `identifier` with a one byte value, if it is not what its absence means.
+pub(crate) fn boolean_unless(
+    absent: bool,
+    identifier: Identifier,
+    value: bool,
+    out: &mut dyn Sink,
+) {
+    if value != absent {
+        out.u8(identifier as u8);
+        out.u8(u8::from(value));
+    }
+}
+
+/// The two properties that nearly every packet may carry.
+pub(crate) fn reason_string_and_user(
+    reason_string: &Option<ByteString>,
+    user_properties: &UserProperties,
+    out: &mut dyn Sink,
+) {
+    optional_prefixed(Identifier::ReasonString, reason_string.as_ref(), out);
+    user_properties.write(out);
+}
+
 /// `value` as a variable byte integer, in the first bytes of an array, with their number. v5 `[MQTT-1.5.5-1]`
 pub(crate) fn variable(mut value: usize) -> ([u8; 4], usize) {
-    assert!(value <= VARIABLE_MAX as usize, "a packet has at most 268,435,455 bytes after its fixed header");
+    assert!(
+        value <= VARIABLE_MAX as usize,
+        "a packet has at most 268,435,455 bytes after its fixed header"
+    );
     let mut bytes = [0; 4];
     let mut length = 0;
     loop {

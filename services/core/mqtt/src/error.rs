@@ -79,10 +79,12 @@ impl DecodeError {
     /// tells of [`ReasonCode::UnsupportedProtocolVersion`].
     pub const fn reason(&self) -> ReasonCode {
         match self {
-            DecodeError::Malformed { .. } | DecodeError::UnknownPacket => ReasonCode::MalformedPacket,
-            DecodeError::Protocol { .. } | DecodeError::ConnectExpected { .. } | DecodeError::Unexpected { .. } => {
-                ReasonCode::ProtocolError
+            DecodeError::Malformed { .. } | DecodeError::UnknownPacket => {
+                ReasonCode::MalformedPacket
             }
+            DecodeError::Protocol { .. }
+            | DecodeError::ConnectExpected { .. }
+            | DecodeError::Unexpected { .. } => ReasonCode::ProtocolError,
             DecodeError::PacketTooLarge { .. } => ReasonCode::PacketTooLarge,
             DecodeError::ProtocolName | DecodeError::UnsupportedProtocolVersion { .. } => {
                 ReasonCode::UnsupportedProtocolVersion

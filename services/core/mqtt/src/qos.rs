@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 /// Quality of service of a message or subscription.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default,
+)]
 #[repr(u8)]
 pub enum QoS {
     /// Sent once, never acknowledged.

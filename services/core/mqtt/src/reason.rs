@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::{packet::Kind, qos::QoS};
 
 /// A reason code of v5 2.4. Below 0x80: success; from 0x80 on: failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default,
+)]
 #[repr(u8)]
 pub enum ReasonCode {
     /// Success; in DISCONNECT normal disconnection, in SUBACK granted QoS 0.
@@ -182,11 +184,17 @@ impl ReasonCode {
                 matches!(code, 0x00 | 0x80..=0x8A | 0x8C | 0x90 | 0x95 | 0x97 | 0x99..=0x9D | 0x9F)
             }
             Kind::Puback | Kind::Pubrec => {
-                matches!(code, 0x00 | 0x10 | 0x80 | 0x83 | 0x87 | 0x90 | 0x91 | 0x97 | 0x99)
+                matches!(
+                    code,
+                    0x00 | 0x10 | 0x80 | 0x83 | 0x87 | 0x90 | 0x91 | 0x97 | 0x99
+                )
             }
             Kind::Pubrel | Kind::Pubcomp => matches!(code, 0x00 | 0x92),
             Kind::Suback => {
-                matches!(code, 0x00..=0x02 | 0x80 | 0x83 | 0x87 | 0x8F | 0x91 | 0x97 | 0x9E | 0xA1 | 0xA2)
+                matches!(
+                    code,
+                    0x00..=0x02 | 0x80 | 0x83 | 0x87 | 0x8F | 0x91 | 0x97 | 0x9E | 0xA1 | 0xA2
+                )
             }
             Kind::Unsuback => matches!(code, 0x00 | 0x11 | 0x80 | 0x83 | 0x87 | 0x8F | 0x91),
             Kind::Disconnect => {
@@ -205,7 +213,9 @@ impl ReasonCode {
     pub const fn connack_return_code(self) -> u8 {
         match self {
             code if !code.is_error() => 0,
-            ReasonCode::MalformedPacket | ReasonCode::ProtocolError | ReasonCode::UnsupportedProtocolVersion => 1,
+            ReasonCode::MalformedPacket
+            | ReasonCode::ProtocolError
+            | ReasonCode::UnsupportedProtocolVersion => 1,
             ReasonCode::ClientIdentifierNotValid => 2,
             ReasonCode::BadUserNameOrPassword => 4,
             ReasonCode::NotAuthorized => 5,

@@ -3,7 +3,12 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use crate::{error::DecodeError, packet::Kind, packet::PacketId, version::Version};
+use crate::{
+    error::DecodeError,
+    packet::{Kind, PacketId},
+    reason::ReasonCode,
+    version::Version,
+};
 
 /// Reads the fields of one packet in their order. No read goes beyond the packet, and none allocates:
 /// what is long is a slice of the received buffer.
@@ -18,8 +23,18 @@ pub(crate) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// A reader of `body`, which is a part of `source`.
     #[inline]
-    pub(crate) fn new(source: &'a Bytes, body: &'a [u8], kind: Kind, version: Version) -> Reader<'a> {
-        Reader { source, rest: body, kind, version }
+    pub(crate) fn new(
+        source: &'a Bytes,
+        body: &'a [u8],
+        kind: Kind,
+        version: Version,
+    ) -> Reader<'a> {
+        Reader {
+            source,
+            rest: body,
+            kind,
+            version,
+        }
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -45,22 +60,38 @@ impl<'a> Reader<'a> {
 
     #[cold]
     pub(crate) fn malformed(&self, field: &'static str, problem: &'static str) -> DecodeError {
-        DecodeError::Malformed { packet: self.kind, field, problem }
+        DecodeError::Malformed {
+            packet: self.kind,
+            field,
+            problem,
+        }
     }
 
     #[cold]
     pub(crate) fn protocol(&self, field: &'static str, problem: &'static str) -> DecodeError {
-        DecodeError::Protocol { packet: self.kind, field, problem }
+        DecodeError::Protocol {
+            packet: self.kind,
+            field,
+            problem,
+        }
     }
 
     /// Nothing may be left.
     #[inline]
     pub(crate) fn end(&self) -> Result<(), DecodeError> {
-        if self.rest.is_empty() { Ok(()) } else { Err(self.malformed("end", "bytes left over")) }
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(self.malformed("end", "bytes left over"))
+        }
     }
 
     #[inline]
-    pub(crate) fn take(&mut self, length: usize, field: &'static str) -> Result<&'a [u8], DecodeError> {
+    pub(crate) fn take(
+        &mut self,
+        length: usize,
+        field: &'static str,
+    ) -> Result<&'a [u8], DecodeError> {
         match self.rest.split_at_checked(length) {
             Some((taken, rest)) => {
                 self.rest = rest;
@@ -154,7 +185,8 @@ impl<'a> Reader<'a> {
         if bytes.contains(&0) {
             return Err(self.malformed(field, "contains the character U+0000"));
         }
-        ByteString::try_from(self.share(bytes)).map_err(|_| self.malformed(field, "not well-formed UTF-8"))
+        ByteString::try_from(self.share(bytes))
+            .map_err(|_| self.malformed(field, "not well-formed UTF-8"))
     }
 
     /// A packet identifier, which is not 0. v5 `[MQTT-2.2.1-3]`, v3.1.1 `[MQTT-2.3.1-1]`
@@ -170,12 +202,26 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// A reason code that this packet may carry (5).
+    pub(crate) fn reason(&mut self) -> Result<ReasonCode, DecodeError> {
+        ReasonCode::from_u8(self.u8("reason code")?)
+            .filter(|reason| reason.is_valid_in(self.kind))
+            .ok_or_else(|| self.protocol("reason code", "not one of this packet"))
+    }
+
     /// A section of properties, as a reader of its own that ends where they end; empty below 5.
     #[inline]
     pub(crate) fn section(&mut self) -> Result<Reader<'a>, DecodeError> {
-        let length = if self.version.is_v5() { self.variable("property length")? } else { 0 };
+        let length = if self.version.is_v5() {
+            self.variable("property length")?
+        } else {
+            0
+        };
         let section = self.take(length as usize, "properties")?;
-        Ok(Reader { rest: section, ..self.clone() })
+        Ok(Reader {
+            rest: section,
+            ..self.clone()
+        })
     }
 }
 
@@ -194,7 +240,11 @@ pub(crate) fn variable(bytes: &[u8]) -> Result<Option<(u32, usize)>, &'static st
             return Ok(Some((value, index + 1)));
         }
     }
-    if bytes.len() >= 4 { Err("longer than four bytes") } else { Ok(None) }
+    if bytes.len() >= 4 {
+        Err("longer than four bytes")
+    } else {
+        Ok(None)
+    }
 }
 
 #[cfg(test)]
@@ -205,7 +255,10 @@ mod tests {
     fn variable_byte_integers() {
         assert_eq!(variable(&[0x00, 1]), Ok(Some((0, 1))));
         assert_eq!(variable(&[0xC1, 0x02]), Ok(Some((321, 2))));
-        assert_eq!(variable(&[0xFF, 0xFF, 0xFF, 0x7F]), Ok(Some((268_435_455, 4))));
+        assert_eq!(
+            variable(&[0xFF, 0xFF, 0xFF, 0x7F]),
+            Ok(Some((268_435_455, 4)))
+        );
         assert_eq!(variable(&[]), Ok(None));
         assert_eq!(variable(&[0x80, 0x80, 0x80]), Ok(None));
         // v5 [MQTT-1.5.5-1]
