@@ -1,6 +1,6 @@
 //! Packets to bytes.
 //!
-//! A packet describes its bytes once, to a [`Sink`]: one sink counts, the other writes, so that a length
+//! A packet describes its bytes once, to a sink: one sink counts, the other writes, so that a length
 //! and the bytes it counts cannot disagree.
 
 use bytes::{BufMut, BytesMut};

@@ -209,3 +209,159 @@ impl<'de> Deserialize<'de> for Filter {
         Filter::parse(ByteString::deserialize(deserializer)?).map_err(de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn error(full: &str) -> Error {
+        Filter::parse(full).unwrap_err()
+    }
+
+    // v5 and v3.1.1 4.7.1
+    #[test]
+    fn valid_filters() {
+        for good in [
+            "#", "+", "/", "a", "a/#", "+/+", "/+", "a/+/b/#", "$SYS/#", "a b", "+//#",
+        ] {
+            let filter = Filter::parse(good).unwrap();
+            assert_eq!(
+                (&**filter.full(), filter.filter(), filter.share()),
+                (good, good, None)
+            );
+        }
+        assert!(Filter::parse("a/+").unwrap().has_wildcards());
+        assert!(!Filter::parse("a/b").unwrap().has_wildcards());
+    }
+
+    #[test]
+    fn invalid_filters() {
+        assert_eq!(error(""), Error::Empty);
+        assert_eq!(error("a\0"), Error::Null);
+        assert_eq!(error(&"a".repeat(65_536)), Error::TooLong);
+        // v5 [MQTT-4.7.1-1]
+        for bad in ["#/a", "a#", "a/#/b", "##", "+#", "a/b#"] {
+            assert_eq!(error(bad), Error::MultiLevel, "{bad}");
+        }
+        // v5 [MQTT-4.7.1-2]
+        for bad in ["a+", "+a", "a/+b", "++"] {
+            assert_eq!(error(bad), Error::SingleLevel, "{bad}");
+        }
+    }
+
+    // v5 4.8.2
+    #[test]
+    fn shares() {
+        let filter = Filter::parse("$share/group/a/+").unwrap();
+        assert_eq!((filter.share(), filter.filter()), (Some("group"), "a/+"));
+        assert!(filter.has_wildcards());
+        assert!(filter.matches("a/b"));
+        assert_eq!(filter.filter_string(), "a/+");
+        assert_eq!(Filter::parse("$share/g//").unwrap().filter(), "/");
+        // The group's wildcard-free name and the filter's are judged apart.
+        assert!(!Filter::parse("$share/g/a").unwrap().has_wildcards());
+        for bad in ["$share//a", "$share/+/a", "$share/g#/a", "$share/a+b/c"] {
+            assert_eq!(error(bad), Error::ShareName, "{bad}");
+        }
+        for bad in ["$share", "$share/", "$share/g", "$share/g/"] {
+            assert_eq!(error(bad), Error::ShareFilter, "{bad}");
+        }
+        assert_eq!(error("$share/g/a/#/b"), Error::MultiLevel);
+        // Only the whole first level makes a share.
+        assert_eq!(Filter::parse("$shared/g/a").unwrap().share(), None);
+    }
+
+    #[test]
+    fn matching() {
+        let rows = [
+            ("sport/tennis/player1/#", "sport/tennis/player1", true),
+            (
+                "sport/tennis/player1/#",
+                "sport/tennis/player1/ranking",
+                true,
+            ),
+            (
+                "sport/tennis/player1/#",
+                "sport/tennis/player1/score/wimbledon",
+                true,
+            ),
+            ("sport/#", "sport", true),
+            ("sport/#", "sports", false),
+            ("#", "a/b", true),
+            ("#", "/", true),
+            ("sport/tennis/+", "sport/tennis/player1", true),
+            ("sport/tennis/+", "sport/tennis/player1/ranking", false),
+            ("sport/+", "sport", false),
+            ("sport/+", "sport/", true),
+            ("+/+", "/finance", true),
+            ("/+", "/finance", true),
+            ("+", "/finance", false),
+            ("+/", "a/", true),
+            ("+/", "a", false),
+            ("a/b", "a/b", true),
+            ("a/b", "A/b", false),
+            ("a", "a/", false),
+            // v5 and v3.1.1 [MQTT-4.7.2-1]
+            ("#", "$SYS/a", false),
+            ("+/a", "$SYS/a", false),
+            ("+", "$SYS", false),
+            ("$SYS/#", "$SYS/a", true),
+            ("$SYS/+", "$SYS/a", true),
+            ("a/#", "a/$b", true),
+            ("a/+", "a/$b", true),
+        ];
+        for (filter, topic, expected) in rows {
+            assert_eq!(matches(filter, topic), expected, "{filter} on {topic}");
+        }
+    }
+
+    // Twenty thousand levels are matched in one walk, without a stack of that depth.
+    #[test]
+    fn many_levels() {
+        let topic = "a/".repeat(20_000);
+        let filter = Filter::parse(format!("{}#", "+/".repeat(20_000))).unwrap();
+        assert!(filter.matches(&topic));
+        assert_eq!(filter.levels().count(), 20_001);
+        assert!(!filter.matches(&topic[..39_990]));
+    }
+
+    /// The rules of 4.7, said in another way: by recursion over lists.
+    fn model(filter: &[&str], topic: &[&str]) -> bool {
+        match (filter, topic) {
+            (["#"], _) => true,
+            ([], []) => true,
+            ([level, filter @ ..], [name, topic @ ..]) => {
+                (*level == "+" || level == name) && model(filter, topic)
+            }
+            _ => false,
+        }
+    }
+
+    fn model_from_the_root(filter: &str, topic: &str) -> bool {
+        let filter: Vec<_> = filter.split('/').collect();
+        let topic: Vec<_> = topic.split('/').collect();
+        let hidden = topic[0].starts_with('$') && matches!(filter[0], "+" | "#");
+        !hidden && model(&filter, &topic)
+    }
+
+    proptest! {
+        #[test]
+        fn matches_like_the_model(filter in "([a$]|[+]|)(/([ab$]|[+]|)){0,4}(/#)?", topic in "[ab$]?(/[ab$]?){0,4}") {
+            prop_assume!(!filter.is_empty() && !topic.is_empty());
+            let parsed = Filter::parse(filter.as_str()).unwrap();
+            prop_assert_eq!(parsed.matches(&topic), model_from_the_root(&filter, &topic));
+        }
+
+        // Whatever is parsed is left as it was, and its parts make it up.
+        #[test]
+        fn parts_make_the_whole(full in "(\\$share/)?[a+#/$]{0,12}") {
+            if let Ok(filter) = Filter::parse(full.as_str()) {
+                prop_assert_eq!(&**filter.full(), full.as_str());
+                let share = filter.share().map_or(String::new(), |group| format!("$share/{group}/"));
+                prop_assert_eq!(share + filter.filter(), full);
+            }
+        }
+    }
+}

@@ -144,3 +144,79 @@ pub(crate) fn decode(mut reader: Reader<'_>) -> Result<Ack, DecodeError> {
     }
     Ok(ack)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{
+        Packet,
+        check::{VERSIONS, both_ways, decoded, id, written},
+    };
+
+    // An answer that all is well has four bytes in every version.
+    #[test]
+    fn success_is_short() {
+        for version in VERSIONS {
+            both_ways(
+                Packet::Puback(Ack::success(id(258))),
+                version,
+                &[0x40, 2, 1, 2],
+            );
+            both_ways(
+                Packet::Pubrec(Ack::success(id(258))),
+                version,
+                &[0x50, 2, 1, 2],
+            );
+            both_ways(
+                Packet::Pubrel(Ack::success(id(258))),
+                version,
+                &[0x62, 2, 1, 2],
+            );
+            both_ways(
+                Packet::Pubcomp(Ack::success(id(258))),
+                version,
+                &[0x70, 2, 1, 2],
+            );
+        }
+    }
+
+    // v5 3.4.2.1: the reason alone, without a property length
+    #[test]
+    fn reasons_are_of_5_only() {
+        let puback = Packet::Puback(Ack::new(id(1), ReasonCode::NotAuthorized));
+        both_ways(puback.clone(), Version::V5, &[0x40, 3, 0, 1, 0x87]);
+        written(&puback, Version::V4, &[0x40, 2, 0, 1]);
+        assert!(decoded(&[0x40, 3, 0, 1, 0x87], Version::V4).is_err());
+        let pubrel = Packet::Pubrel(Ack::new(id(1), ReasonCode::PacketIdentifierNotFound));
+        both_ways(pubrel, Version::V5, &[0x62, 3, 0, 1, 0x92]);
+    }
+
+    #[test]
+    fn properties_force_the_long_form() {
+        let mut ack = Ack::success(id(1));
+        ack.reason_string = Some("ok".into());
+        ack.user_properties.push("a", "b");
+        let packet = Packet::Pubcomp(ack);
+        let bytes = [
+            0x70, 16, 0, 1, 0, 12, 31, 0, 2, b'o', b'k', 38, 0, 1, b'a', 0, 1, b'b',
+        ];
+        both_ways(packet.clone(), Version::V5, &bytes);
+        written(&packet, Version::V3, &[0x70, 2, 0, 1]);
+    }
+
+    // v5 3.4.2.2.1: an empty section is as good as none
+    #[test]
+    fn an_empty_section_is_read() {
+        let expected = Packet::Puback(Ack::new(id(1), ReasonCode::Success));
+        assert_eq!(decoded(&[0x40, 4, 0, 1, 0, 0], Version::V5), Ok(expected));
+    }
+
+    // A client of 3.1 marks a PUBREL that it sends again.
+    #[test]
+    fn only_3_1_knows_a_duplicate_pubrel() {
+        let expected = Packet::Pubrel(Ack::success(id(1)));
+        assert_eq!(decoded(&[0x6A, 2, 0, 1], Version::V3), Ok(expected));
+        assert!(decoded(&[0x6A, 2, 0, 1], Version::V4).is_err());
+        assert!(decoded(&[0x6A, 2, 0, 1], Version::V5).is_err());
+    }
+}

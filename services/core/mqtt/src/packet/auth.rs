@@ -108,3 +108,41 @@ impl Auth {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{
+        Packet,
+        check::{both_ways, decoded, decoded_by, written},
+    };
+
+    #[test]
+    fn steps() {
+        let mut auth = Auth::new(ReasonCode::ContinueAuthentication, "m");
+        auth.data = Some(Bytes::from_static(&[1, 2]));
+        let packet = Packet::Auth(Box::new(auth));
+        let bytes = [0xF0, 11, 0x18, 9, 21, 0, 1, b'm', 22, 0, 2, 1, 2];
+        both_ways(packet.clone(), Version::V5, &bytes);
+        // Below 5 there is no such packet.
+        written(&packet, Version::V4, &[]);
+        assert!(decoded(&bytes, Version::V4).is_err());
+    }
+
+    // v5 3.15.2.1: success may say nothing; 3.15.2.2.2: everything else names the method
+    #[test]
+    fn short_success() {
+        both_ways(Packet::Auth(Box::default()), Version::V5, &[0xF0, 0]);
+        assert!(decoded(&[0xF0, 2, 0x18, 0], Version::V5).is_err());
+        assert!(decoded(&[0xF0, 2, 0x00, 0], Version::V5).is_err());
+    }
+
+    // v5 table 3-11
+    #[test]
+    fn ends_say_what_is_theirs() {
+        let again = [0xF0, 6, 0x19, 4, 21, 0, 1, b'm'];
+        assert!(decoded_by(&again, Some(Version::V5), Role::Server).is_ok());
+        assert!(decoded_by(&again, Some(Version::V5), Role::Client).is_err());
+        assert!(decoded_by(&[0xF0, 0], Some(Version::V5), Role::Server).is_err());
+    }
+}

@@ -219,3 +219,99 @@ impl Connack {
         encode::reason_string_and_user(&self.reason_string, &self.user_properties, out);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{
+        Packet,
+        check::{both_ways, decoded, written},
+    };
+
+    fn packet(connack: Connack) -> Packet {
+        Packet::Connack(Box::new(connack))
+    }
+
+    #[test]
+    fn success() {
+        let present = Connack {
+            session_present: true,
+            ..Connack::default()
+        };
+        both_ways(packet(present.clone()), Version::V4, &[0x20, 2, 1, 0]);
+        both_ways(packet(present.clone()), Version::V5, &[0x20, 3, 1, 0, 0]);
+        // 3.1 cannot say it.
+        written(&packet(present), Version::V3, &[0x20, 2, 0, 0]);
+        both_ways(packet(Connack::default()), Version::V3, &[0x20, 2, 0, 0]);
+    }
+
+    #[test]
+    fn failures_have_older_words() {
+        let rows = [
+            (ReasonCode::UnsupportedProtocolVersion, 0x84, 1),
+            (ReasonCode::ClientIdentifierNotValid, 0x85, 2),
+            (ReasonCode::ServerUnavailable, 0x88, 3),
+            (ReasonCode::BadUserNameOrPassword, 0x86, 4),
+            (ReasonCode::NotAuthorized, 0x87, 5),
+        ];
+        for (reason, code, return_code) in rows {
+            both_ways(
+                packet(Connack::refused(reason)),
+                Version::V5,
+                &[0x20, 3, 0, code, 0],
+            );
+            both_ways(
+                packet(Connack::refused(reason)),
+                Version::V4,
+                &[0x20, 2, 0, return_code],
+            );
+        }
+        let quota = packet(Connack::refused(ReasonCode::QuotaExceeded));
+        written(&quota, Version::V4, &[0x20, 2, 0, 3]);
+    }
+
+    // v5 [MQTT-3.2.2-6], v3.1.1 [MQTT-3.2.2-4]
+    #[test]
+    fn no_session_with_a_failure() {
+        let connack = Connack {
+            session_present: true,
+            ..Connack::refused(ReasonCode::Banned)
+        };
+        written(&packet(connack), Version::V5, &[0x20, 3, 0, 0x8A, 0]);
+        assert!(decoded(&[0x20, 3, 1, 0x8A, 0], Version::V5).is_err());
+        assert!(decoded(&[0x20, 2, 1, 5], Version::V4).is_err());
+    }
+
+    #[test]
+    fn everything_that_5_knows() {
+        let mut connack = Connack {
+            session_expiry: Some(10),
+            receive_maximum: NonZeroU16::new(3),
+            maximum_qos: Some(QoS::AtLeastOnce),
+            retain_available: false,
+            maximum_packet_size: Some(256),
+            assigned_client_id: Some("i".into()),
+            topic_alias_maximum: 2,
+            wildcard_subscription_available: false,
+            subscription_ids_available: false,
+            shared_subscription_available: false,
+            server_keep_alive: Some(30),
+            response_information: Some("r".into()),
+            server_reference: Some("s".into()),
+            authentication_method: Some("m".into()),
+            authentication_data: Some(Bytes::from_static(b"d")),
+            reason_string: Some("w".into()),
+            ..Connack::default()
+        };
+        connack.user_properties.push("k", "v");
+        #[rustfmt::skip]
+        let bytes = [
+            0x20, 63, 0, 0, 60,
+            17, 0, 0, 0, 10, 33, 0, 3, 36, 1, 37, 0, 39, 0, 0, 1, 0, 18, 0, 1, b'i', 34, 0, 2,
+            40, 0, 41, 0, 42, 0, 19, 0, 30, 26, 0, 1, b'r', 28, 0, 1, b's', 21, 0, 1, b'm',
+            22, 0, 1, b'd', 31, 0, 1, b'w', 38, 0, 1, b'k', 0, 1, b'v',
+        ];
+        both_ways(packet(connack.clone()), Version::V5, &bytes);
+        written(&packet(connack), Version::V4, &[0x20, 2, 0, 0]);
+    }
+}

@@ -323,3 +323,113 @@ impl Will {
         out.prefixed(&self.payload);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        decode::Role,
+        packet::{
+            Packet,
+            check::{both_ways, decoded, decoded_by},
+        },
+    };
+
+    fn packet(connect: Connect) -> Packet {
+        Packet::Connect(Box::new(connect))
+    }
+
+    #[test]
+    fn the_least_of_each_version() {
+        both_ways(
+            packet(Connect::new(Version::V3, "c")),
+            Version::V3,
+            b"\x10\x0F\x00\x06MQIsdp\x03\x02\x00\x00\x00\x01c",
+        );
+        both_ways(
+            packet(Connect::new(Version::V4, "")),
+            Version::V4,
+            b"\x10\x0C\x00\x04MQTT\x04\x02\x00\x00\x00\x00",
+        );
+        both_ways(
+            packet(Connect::new(Version::V5, "")),
+            Version::V5,
+            b"\x10\x0D\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x00",
+        );
+    }
+
+    // The version is not known before; the packet's own decides.
+    #[test]
+    fn the_first_packet_brings_its_version() {
+        for version in [Version::V3, Version::V4, Version::V5] {
+            let mut out = BytesMut::new();
+            let connect = Connect::new(version, "client");
+            connect.encode(&mut out);
+            assert_eq!(decoded_by(&out, None, Role::Server), Ok(packet(connect)));
+        }
+    }
+
+    #[test]
+    fn will_and_credentials() {
+        let mut connect = Connect::new(Version::V4, "c");
+        connect.clean_start = false;
+        connect.keep_alive = 60;
+        connect.username = Some("u".into());
+        connect.password = Some(Bytes::from_static(&[0xFF]));
+        connect.will = Some(Will {
+            topic: "w".into(),
+            payload: Bytes::from_static(b"bye"),
+            qos: QoS::ExactlyOnce,
+            retain: true,
+            ..Will::default()
+        });
+        both_ways(
+            packet(connect),
+            Version::V4,
+            b"\x10\x1B\x00\x04MQTT\x04\xF4\x00\x3C\x00\x01c\x00\x01w\x00\x03bye\x00\x01u\x00\x01\xFF",
+        );
+    }
+
+    #[test]
+    fn everything_that_5_knows() {
+        let mut connect = Connect::new(Version::V5, "c");
+        connect.session_expiry = Some(u32::MAX);
+        connect.receive_maximum = NonZeroU16::new(20);
+        connect.maximum_packet_size = Some(1000);
+        connect.topic_alias_maximum = 7;
+        connect.request_response_information = true;
+        connect.request_problem_information = false;
+        connect.authentication_method = Some("m".into());
+        connect.authentication_data = Some(Bytes::from_static(b"d"));
+        connect.user_properties.push("k", "v");
+        connect.will = Some(Will {
+            topic: "w".into(),
+            delay: 5,
+            message_expiry: Some(9),
+            properties: Bytes::from_static(&[1, 1]),
+            ..Will::default()
+        });
+        connect.password = Some(Bytes::from_static(b"p"));
+        let mut bytes = b"\x10\x46\x00\x04MQTT\x05\x46\x00\x00".to_vec();
+        bytes.extend_from_slice(
+            b"\x23\x11\xFF\xFF\xFF\xFF\x21\x00\x14\x27\x00\x00\x03\xE8\x22\x00\x07\x19\x01\x17\x00",
+        );
+        bytes.extend_from_slice(b"\x15\x00\x01m\x16\x00\x01d\x26\x00\x01k\x00\x01v");
+        bytes.extend_from_slice(b"\x00\x01c");
+        bytes.extend_from_slice(b"\x0C\x18\x00\x00\x00\x05\x02\x00\x00\x00\x09\x01\x01");
+        bytes.extend_from_slice(b"\x00\x01w\x00\x00\x00\x01p");
+        both_ways(packet(connect), Version::V5, &bytes);
+    }
+
+    // v3.1 3.1: flags may announce a user name that does not come
+    #[test]
+    fn in_3_1_the_length_outranks_the_flags() {
+        let bytes = b"\x10\x0F\x00\x06MQIsdp\x03\xC2\x00\x00\x00\x01c";
+        let Ok(Packet::Connect(connect)) = decoded(bytes, Version::V3) else {
+            panic!()
+        };
+        assert_eq!((connect.username, connect.password), (None, None));
+        let bytes = b"\x10\x0D\x00\x04MQTT\x04\xC2\x00\x00\x00\x01c";
+        assert!(decoded(bytes, Version::V4).is_err());
+    }
+}

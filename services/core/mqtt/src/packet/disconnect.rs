@@ -128,3 +128,48 @@ fn may_come_to(role: Role, reason: ReasonCode) -> bool {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{
+        Packet,
+        check::{VERSIONS, both_ways, decoded, decoded_by, written},
+    };
+
+    fn packet(disconnect: Disconnect) -> Packet {
+        Packet::Disconnect(Box::new(disconnect))
+    }
+
+    #[test]
+    fn normal_is_short() {
+        for version in VERSIONS {
+            both_ways(packet(Disconnect::default()), version, &[0xE0, 0]);
+        }
+        let long = decoded(&[0xE0, 2, 0, 0], Version::V5);
+        assert_eq!(long, Ok(packet(Disconnect::default())));
+    }
+
+    #[test]
+    fn reason_and_properties() {
+        let mut disconnect = Disconnect::new(ReasonCode::DisconnectWithWill);
+        both_ways(packet(disconnect.clone()), Version::V5, &[0xE0, 1, 4]);
+        written(&packet(disconnect.clone()), Version::V4, &[0xE0, 0]);
+        disconnect.session_expiry = Some(1);
+        let bytes = [0xE0, 7, 4, 5, 17, 0, 0, 0, 1];
+        both_ways(packet(disconnect), Version::V5, &bytes);
+        // v5 [MQTT-3.14.2-2]
+        assert!(decoded_by(&bytes, Some(Version::V5), Role::Server).is_ok());
+        assert!(decoded_by(&bytes, Some(Version::V5), Role::Client).is_err());
+    }
+
+    // v5 table 3-10
+    #[test]
+    fn a_server_does_not_believe_what_only_servers_say() {
+        let taken_over = [0xE0, 1, 0x8E];
+        assert!(decoded_by(&taken_over, Some(Version::V5), Role::Client).is_ok());
+        assert!(decoded_by(&taken_over, Some(Version::V5), Role::Server).is_err());
+        assert!(decoded_by(&[0xE0, 1, 4], Some(Version::V5), Role::Client).is_err());
+        assert!(decoded_by(&[0xE0, 0], Some(Version::V4), Role::Client).is_err());
+    }
+}

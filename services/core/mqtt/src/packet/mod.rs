@@ -14,6 +14,9 @@ pub mod unsubscribe;
 
 mod kind;
 
+#[cfg(test)]
+mod check;
+
 use std::num::NonZeroU16;
 
 pub use self::{

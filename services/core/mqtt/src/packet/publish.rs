@@ -276,3 +276,145 @@ fn put_variable(out: &mut BytesMut, value: usize) {
     let (bytes, length) = encode::variable(value);
     out.put_slice(&bytes[..length]);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{
+        Packet,
+        check::{VERSIONS, both_ways, decoded, decoded_by, id, written},
+    };
+
+    #[test]
+    fn qos_0_below_5() {
+        let packet = Packet::Publish(Publish::new("a/b", "hi"));
+        for version in [Version::V3, Version::V4] {
+            both_ways(
+                packet.clone(),
+                version,
+                &[0x30, 7, 0, 3, b'a', b'/', b'b', b'h', b'i'],
+            );
+        }
+        both_ways(
+            packet,
+            Version::V5,
+            &[0x30, 8, 0, 3, b'a', b'/', b'b', 0, b'h', b'i'],
+        );
+    }
+
+    #[test]
+    fn flags_and_packet_identifier() {
+        let publish = Publish {
+            dup: true,
+            qos: QoS::ExactlyOnce,
+            retain: true,
+            packet_id: Some(id(10)),
+            ..Publish::new("t", "")
+        };
+        both_ways(
+            Packet::Publish(publish),
+            Version::V4,
+            &[0x3D, 5, 0, 1, b't', 0, 10],
+        );
+    }
+
+    #[test]
+    fn properties_that_count_and_those_that_are_handed_on() {
+        let publish = Publish {
+            topic_alias: NonZeroU16::new(5),
+            message_expiry: Some(60),
+            subscription_ids: SmallVec::from_slice(&[1, 200]),
+            properties: Bytes::from_static(&[1, 1, 38, 0, 1, b'k', 0, 1, b'v']),
+            ..Publish::new("", "x")
+        };
+        let packet = Packet::Publish(publish);
+        #[rustfmt::skip]
+        let bytes = [
+            0x30, 26, 0, 0, 22,
+            35, 0, 5,
+            2, 0, 0, 0, 60,
+            11, 1, 11, 0xC8, 0x01,
+            1, 1, 38, 0, 1, b'k', 0, 1, b'v',
+            b'x',
+        ];
+        both_ways(packet.clone(), Version::V5, &bytes);
+        written(&packet, Version::V4, &[0x30, 3, 0, 0, b'x']);
+        // v5 [MQTT-3.3.4-6]
+        let refused = decoded_by(&bytes, Some(Version::V5), Role::Server).unwrap_err();
+        assert_eq!(refused.reason(), crate::ReasonCode::ProtocolError);
+    }
+
+    // What stands in one piece is not copied, wherever that piece is; and the rest never is.
+    #[test]
+    fn what_is_long_is_a_slice_of_the_buffer() {
+        #[rustfmt::skip]
+        let bytes = [
+            0x30, 24, 0, 1, b't', 19,
+            2, 0, 0, 0, 60,
+            3, 0, 1, b'c', 38, 0, 1, b'k', 0, 1, b'v',
+            35, 0, 5,
+            b'x',
+        ];
+        let buffer = Bytes::copy_from_slice(&bytes);
+        let inside = buffer.as_ptr_range();
+        let limits = crate::decode::Limits {
+            maximum_packet_size: 100,
+            role: Role::Server,
+        };
+        let packet = crate::decode::decode(&mut buffer.clone(), Some(Version::V5), &limits);
+        let Ok(Some(Packet::Publish(publish))) = packet else {
+            panic!("{packet:?}")
+        };
+        assert_eq!(publish.properties[..], bytes[11..22]);
+        assert_eq!(publish.message_expiry, Some(60));
+        for part in [
+            publish.topic.as_bytes(),
+            &publish.properties,
+            &publish.payload,
+        ] {
+            assert!(inside.contains(&part.as_ptr()));
+        }
+    }
+
+    // v5 2.2.2.2: properties come in any order
+    #[test]
+    fn scattered_properties_are_put_together() {
+        #[rustfmt::skip]
+        let bytes = [
+            0x30, 22, 0, 1, b't', 18,
+            3, 0, 1, b'c',
+            2, 0, 0, 0, 60,
+            1, 0,
+            38, 0, 1, b'k', 0, 1, b'v',
+        ];
+        let Ok(Packet::Publish(publish)) = decoded(&bytes, Version::V5) else {
+            panic!()
+        };
+        assert_eq!(
+            publish.properties[..],
+            [&bytes[6..10], &bytes[15..]].concat()
+        );
+    }
+
+    // The header and a payload that follows it by another way are the packet.
+    #[test]
+    fn header_and_payload_may_part() {
+        let publish = Publish {
+            qos: QoS::AtLeastOnce,
+            packet_id: Some(id(7)),
+            message_expiry: Some(1),
+            ..Publish::new("topic", vec![b'x'; 300])
+        };
+        for version in VERSIONS {
+            let mut whole = BytesMut::new();
+            publish.encode(version, &mut whole);
+            let mut parts = BytesMut::new();
+            publish
+                .header()
+                .encode(version, publish.payload.len(), &mut parts);
+            parts.extend_from_slice(&publish.payload);
+            assert_eq!(whole, parts);
+            assert_eq!(whole.len(), publish.header().encoded_len(version, 300));
+        }
+    }
+}

@@ -102,3 +102,36 @@ fn decode_return_code(reader: &mut Reader<'_>) -> Result<ReasonCode, DecodeError
         _ => Err(reader.malformed("return code", "none of 0, 1, 2 and 0x80")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{
+        Packet,
+        check::{both_ways, id, written},
+    };
+
+    #[test]
+    fn codes_of_5() {
+        let codes = vec![
+            ReasonCode::GRANTED_QOS_0,
+            ReasonCode::GrantedQos2,
+            ReasonCode::NotAuthorized,
+        ];
+        let mut suback = Suback::new(id(3), codes);
+        let packet = Packet::Suback(suback.clone());
+        both_ways(packet.clone(), Version::V5, &[0x90, 6, 0, 3, 0, 0, 2, 0x87]);
+        // v3.1.1 [MQTT-3.9.3-2]
+        written(&packet, Version::V4, &[0x90, 5, 0, 3, 0, 2, 0x80]);
+        suback.reason_string = Some("no".into());
+        let bytes = [0x90, 11, 0, 3, 5, 31, 0, 2, b'n', b'o', 0, 2, 0x87];
+        both_ways(Packet::Suback(suback), Version::V5, &bytes);
+    }
+
+    #[test]
+    fn codes_below_5() {
+        let codes = vec![ReasonCode::GrantedQos1, ReasonCode::UnspecifiedError];
+        let packet = Packet::Suback(Suback::new(id(3), codes));
+        both_ways(packet, Version::V4, &[0x90, 4, 0, 3, 1, 0x80]);
+    }
+}

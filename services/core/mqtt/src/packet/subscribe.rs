@@ -175,3 +175,68 @@ impl Subscribe {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{
+        Packet,
+        check::{both_ways, decoded, id, written},
+    };
+
+    #[test]
+    fn two_filters_below_5() {
+        let filters = vec![
+            SubscribeFilter::new("a", QoS::AtMostOnce),
+            SubscribeFilter::new("b/#", QoS::ExactlyOnce),
+        ];
+        let bytes = [0x82, 12, 0, 9, 0, 1, b'a', 0, 0, 3, b'b', b'/', b'#', 2];
+        for version in [Version::V3, Version::V4] {
+            both_ways(
+                Packet::Subscribe(Subscribe::new(id(9), filters.clone())),
+                version,
+                &bytes,
+            );
+        }
+    }
+
+    #[test]
+    fn options_and_properties() {
+        let filter = SubscribeFilter {
+            no_local: true,
+            retain_as_published: true,
+            retain_handling: RetainHandling::DoNotSend,
+            ..SubscribeFilter::new("a", QoS::AtLeastOnce)
+        };
+        let mut subscribe = Subscribe::new(id(9), vec![filter]);
+        subscribe.subscription_id = Some(268_435_455);
+        let packet = Packet::Subscribe(subscribe);
+        let bytes = [
+            0x82,
+            12,
+            0,
+            9,
+            5,
+            11,
+            0xFF,
+            0xFF,
+            0xFF,
+            0x7F,
+            0,
+            1,
+            b'a',
+            0b0010_1101,
+        ];
+        both_ways(packet.clone(), Version::V5, &bytes);
+        written(&packet, Version::V4, &[0x82, 6, 0, 9, 0, 1, b'a', 1]);
+    }
+
+    // v5 [MQTT-3.8.3-4]
+    #[test]
+    fn no_local_does_not_go_with_a_share() {
+        let with_no_local = b"\x82\x10\x00\x01\x00\x00\x0A$share/g/t\x04";
+        assert!(decoded(with_no_local, Version::V5).is_err());
+        let without = b"\x82\x10\x00\x01\x00\x00\x0A$share/g/t\x00";
+        assert!(decoded(without, Version::V5).is_ok());
+    }
+}

@@ -84,3 +84,22 @@ impl Unsuback {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{
+        Packet,
+        check::{both_ways, id, written},
+    };
+
+    #[test]
+    fn codes_are_of_5_only() {
+        let codes = vec![ReasonCode::Success, ReasonCode::NoSubscriptionExisted];
+        let packet = Packet::Unsuback(Unsuback::new(id(4), codes));
+        both_ways(packet.clone(), Version::V5, &[0xB0, 5, 0, 4, 0, 0, 0x11]);
+        written(&packet, Version::V4, &[0xB0, 2, 0, 4]);
+        let packet = Packet::Unsuback(Unsuback::new(id(4), Vec::new()));
+        both_ways(packet, Version::V4, &[0xB0, 2, 0, 4]);
+    }
+}

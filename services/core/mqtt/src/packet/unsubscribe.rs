@@ -74,3 +74,26 @@ impl Unsubscribe {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{
+        Packet,
+        check::{both_ways, id},
+    };
+
+    #[test]
+    fn filters() {
+        let mut unsubscribe = Unsubscribe::new(id(4), vec!["a".into(), "+/b".into()]);
+        let packet = Packet::Unsubscribe(unsubscribe.clone());
+        let bytes = [0xA2, 10, 0, 4, 0, 1, b'a', 0, 3, b'+', b'/', b'b'];
+        both_ways(packet, Version::V4, &bytes);
+        unsubscribe.user_properties.push("", "");
+        let packet = Packet::Unsubscribe(unsubscribe);
+        let bytes = [
+            0xA2, 16, 0, 4, 5, 38, 0, 0, 0, 0, 0, 1, b'a', 0, 3, b'+', b'/', b'b',
+        ];
+        both_ways(packet, Version::V5, &bytes);
+    }
+}
