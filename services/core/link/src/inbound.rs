@@ -22,7 +22,9 @@ pub struct Inbound {
 impl Inbound {
     /// A link whose first op has the number `first`.
     pub fn starting_at(first: u64) -> Inbound {
-        Inbound { applied_through: first.saturating_sub(1) }
+        Inbound {
+            applied_through: first.saturating_sub(1),
+        }
     }
 
     /// Tells whether op `number` is the next, and if so counts it as applied.

@@ -15,7 +15,11 @@ pub struct Outbox<E> {
 
 impl<E> Default for Outbox<E> {
     fn default() -> Self {
-        Outbox { first: 1, items: VecDeque::new(), bytes: 0 }
+        Outbox {
+            first: 1,
+            items: VecDeque::new(),
+            bytes: 0,
+        }
     }
 }
 
@@ -41,7 +45,11 @@ impl<E> Outbox<E> {
     /// Numbers never given out yet are left alone: such an acknowledgement is stale or wrong `[C-42]`.
     pub fn acknowledge(&mut self, through: u64) -> u64 {
         let count = (through.min(self.last()) + 1).saturating_sub(self.first) as usize;
-        let freed: u64 = self.items.drain(..count).map(|(weight, _)| u64::from(weight)).sum();
+        let freed: u64 = self
+            .items
+            .drain(..count)
+            .map(|(weight, _)| u64::from(weight))
+            .sum();
         self.first += count as u64;
         self.bytes -= freed;
         freed
@@ -51,7 +59,10 @@ impl<E> Outbox<E> {
     pub fn after(&self, have_through: u64) -> (u64, impl Iterator<Item = &E>) {
         let skip = (have_through + 1).saturating_sub(self.first) as usize;
         let skip = skip.min(self.items.len());
-        (self.first + skip as u64, self.items.range(skip..).map(|(_, effect)| effect))
+        (
+            self.first + skip as u64,
+            self.items.range(skip..).map(|(_, effect)| effect),
+        )
     }
 
     /// Bytes that the kept effects weigh.

@@ -24,7 +24,10 @@ impl Receiver {
     /// [`Gap`] when numbers are missing before `first`; nothing is taken.
     pub fn take(&mut self, first: u64, count: usize) -> Result<usize, Gap> {
         if first > self.have_through + 1 {
-            return Err(Gap { have_through: self.have_through, first });
+            return Err(Gap {
+                have_through: self.have_through,
+                first,
+            });
         }
         let skip = ((self.have_through + 1 - first) as usize).min(count);
         self.have_through = self.have_through.max(first + count as u64 - 1);

@@ -84,7 +84,8 @@ impl<T> Sender<T> {
     pub fn has_room(&self, bytes: usize) -> bool {
         let publishes = self.gathering_publishes + self.kept_publishes;
         let held = self.gathering_publish_bytes + self.kept_publish_bytes;
-        publishes == 0 || (publishes < self.window.publishes && held + bytes <= self.window.publish_bytes)
+        publishes == 0
+            || (publishes < self.window.publishes && held + bytes <= self.window.publish_bytes)
     }
 
     /// Takes an op and returns its number.
@@ -121,12 +122,19 @@ impl<T> Sender<T> {
         }
         let capacity = self.gathering.len();
         let ops = std::mem::replace(&mut self.gathering, Vec::with_capacity(capacity.min(256)));
-        let batch = Arc::new(Batch { first: self.next - ops.len() as u64, ops });
+        let batch = Arc::new(Batch {
+            first: self.next - ops.len() as u64,
+            ops,
+        });
         let publishes = std::mem::take(&mut self.gathering_publishes);
         let publish_bytes = std::mem::take(&mut self.gathering_publish_bytes);
         self.kept_publishes += publishes;
         self.kept_publish_bytes += publish_bytes;
-        self.kept.push_back(Sent { batch: batch.clone(), publishes, publish_bytes });
+        self.kept.push_back(Sent {
+            batch: batch.clone(),
+            publishes,
+            publish_bytes,
+        });
         Some(batch)
     }
 
@@ -158,14 +166,21 @@ impl<T> Sender<T> {
 
     /// The kept batches with numbers above `applied_through`, oldest first: what to send after a break.
     /// `rewrite` sees each op and may replace it, for instance by a no-op `[F-43]`; numbers stay.
-    pub fn resend(&mut self, applied_through: u64, rewrite: impl Fn(&T) -> T) -> Vec<Arc<Batch<T>>> {
+    pub fn resend(
+        &mut self,
+        applied_through: u64,
+        rewrite: impl Fn(&T) -> T,
+    ) -> Vec<Arc<Batch<T>>> {
         let mut batches = Vec::new();
         for sent in &mut self.kept {
             if sent.batch.last() <= applied_through {
                 continue;
             }
             let ops = sent.batch.ops.iter().map(&rewrite).collect();
-            sent.batch = Arc::new(Batch { first: sent.batch.first, ops });
+            sent.batch = Arc::new(Batch {
+                first: sent.batch.first,
+                ops,
+            });
             batches.push(sent.batch.clone());
         }
         batches

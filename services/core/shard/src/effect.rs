@@ -143,6 +143,10 @@ pub struct Target {
     pub retain: bool,
     /// It may have been written before `[F-53]`.
     pub dup: bool,
+    /// Untracked, but counted against the reader's window: never dropped for a full output, and given back by
+    /// `Op::Credit` once written. True for untracked ones above QoS 0 and for retained ones of any QoS that
+    /// answer a SUBSCRIBE `[F-34]`.
+    pub counted: bool,
     /// It belongs to a shared subscription: waits at most 100 ms in the gateway `[F-71]`.
     pub shared: bool,
     /// The Subscription Identifiers of all filters that matched, ascending; `None` for none.

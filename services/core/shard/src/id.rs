@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
 /// Milliseconds of shard time: stamped by the head, never read from a clock in `apply` `[F-80]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default,
+)]
 pub struct Time(pub u64);
 
 impl Time {
@@ -95,4 +97,36 @@ pub enum Origin {
         /// How often it had started empty.
         generation: u32,
     },
+}
+
+/// Hashes client keys, which are hashes already.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct KeyHasher;
+
+/// See [`KeyHasher`].
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct KeyHash(u64);
+
+impl std::hash::BuildHasher for KeyHasher {
+    type Hasher = KeyHash;
+
+    fn build_hasher(&self) -> KeyHash {
+        KeyHash(0)
+    }
+}
+
+impl std::hash::Hasher for KeyHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, key: u128) {
+        self.0 = (key >> 64) as u64 ^ key as u64;
+    }
 }

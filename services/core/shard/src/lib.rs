@@ -3,11 +3,34 @@
 //! Pure: [`Entry`] in, [`Effect`]s out. No IO, no clock, no randomness; the same entries give the same effects and the
 //! same state on every replica. Start reading at [`op`] (what goes in) and [`effect`] (what comes out).
 
+pub mod account;
+mod cluster;
+mod cursor;
+mod deliver;
 pub mod effect;
 pub mod entry;
+mod fan_out;
+mod group;
+mod hidden;
+pub mod home;
 pub mod id;
+mod index;
+mod inflight;
+mod job;
+pub mod links;
+pub mod membership;
 pub mod message;
 pub mod op;
+mod reader;
+mod retained;
+mod serve;
+mod shard;
+mod shared;
+mod slab;
+mod snapshot;
+mod stats;
+mod store;
+mod timer;
 pub mod wire;
 
 pub use effect::Effect;
@@ -15,3 +38,6 @@ pub use entry::{Entry, Input, Settings, SharedStrategy};
 pub use id::{ClientKey, ConnId, Origin, SessionId, Time, Who};
 pub use message::{Message, Will};
 pub use op::Op;
+pub use shard::{Effects, Shard, WORK_PER_APPLY_MAX};
+pub use snapshot::Unreadable;
+pub use stats::Stats;

@@ -41,7 +41,8 @@ impl Message {
 
     /// When the message expires if it was published at `at`; [`Time::NEVER`] without an expiry.
     pub fn expires_at(&self, at: Time) -> Time {
-        self.expiry.map_or(Time::NEVER, |seconds| at.plus_seconds(seconds))
+        self.expiry
+            .map_or(Time::NEVER, |seconds| at.plus_seconds(seconds))
     }
 }
 
@@ -52,4 +53,39 @@ pub struct Will {
     pub message: Arc<Message>,
     /// Seconds from the end of the connection.
     pub delay: u32,
+}
+
+/// Gateways read from clients in pieces of this many bytes; a small message would pin such a piece whole.
+pub const READ_CHUNK_BYTES: usize = 64 * 1024;
+
+/// The message in memory of its own, if it may use less than half of the buffer that it came in `[F-45]`.
+pub fn compact(message: &Arc<Message>) -> Arc<Message> {
+    let (topic, payload, properties) = (
+        message.topic.as_bytes(),
+        &message.payload,
+        &message.properties,
+    );
+    let used = topic.len() + payload.len() + properties.len();
+    if used >= READ_CHUNK_BYTES / 2 {
+        return message.clone();
+    }
+    let mut own = bytes::BytesMut::with_capacity(used);
+    own.extend_from_slice(topic);
+    own.extend_from_slice(payload);
+    own.extend_from_slice(properties);
+    let own = own.freeze();
+    let slice = |from: usize, len: usize| {
+        if len == 0 {
+            Bytes::new()
+        } else {
+            own.slice(from..from + len)
+        }
+    };
+    let topic_end = topic.len();
+    Arc::new(Message {
+        topic: ByteString::try_from(slice(0, topic_end)).unwrap_or_else(|_| message.topic.clone()),
+        payload: slice(topic_end, payload.len()),
+        properties: slice(topic_end + payload.len(), properties.len()),
+        ..Message::clone(message)
+    })
 }

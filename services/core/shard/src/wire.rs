@@ -35,7 +35,10 @@ pub enum ToShard {
     /// `acked_through` alone `[C-44]`.
     Acked { generation: u32, through: u64 },
     /// QoS 0 publishes outside the log `[F-41]`; the shard counts them per connection of the link.
-    Direct { generation: u32, publishes: Vec<Publish> },
+    Direct {
+        generation: u32,
+        publishes: Vec<Publish>,
+    },
 }
 
 /// From a shard to an origin.

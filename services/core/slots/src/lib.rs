@@ -65,7 +65,11 @@ pub struct InvalidShardCount(
 
 impl fmt::Display for InvalidShardCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} shards: the number of shards must be from 1 to {SHARDS_MAX}", self.0)
+        write!(
+            f,
+            "{} shards: the number of shards must be from 1 to {SHARDS_MAX}",
+            self.0
+        )
     }
 }
 
@@ -82,8 +86,14 @@ impl SlotTable {
         if shards == 0 || shards > SHARDS_MAX {
             return Err(InvalidShardCount(shards));
         }
-        let slots = (0..SLOTS).map(|slot| ShardId((slot % shards) as u16)).collect();
-        Ok(SlotTable { slots, shards: shards as u16, key_levels })
+        let slots = (0..SLOTS)
+            .map(|slot| ShardId((slot % shards) as u16))
+            .collect();
+        Ok(SlotTable {
+            slots,
+            shards: shards as u16,
+            key_levels,
+        })
     }
 
     /// How many shards there are.
@@ -115,11 +125,18 @@ impl SlotTable {
             !filter.contains(['+', '#'])
         } else {
             // A filter with fewer levels than the key also stands for one key alone, unless a wildcard is in it.
-            filter.split('/').take(self.key_levels as usize).all(|level| level != "+" && level != "#")
+            filter
+                .split('/')
+                .take(self.key_levels as usize)
+                .all(|level| level != "+" && level != "#")
                 && !(filter.split('/').count() <= self.key_levels as usize && filter.ends_with('#'))
                 && !self.matches_shorter_topic(filter)
         };
-        if literal { Placement::One(self.topic(filter)) } else { Placement::All }
+        if literal {
+            Placement::One(self.topic(filter))
+        } else {
+            Placement::All
+        }
     }
 
     /// `a/b/#` matches the topic `a/b`, whose key is shorter than that of `a/b/c` only when the key takes in
@@ -180,7 +197,9 @@ mod tests {
             for (filter, topic) in cases {
                 match table.filter(filter) {
                     Placement::All => {}
-                    Placement::One(shard) => assert_eq!(shard, table.topic(topic), "{filter} {topic} {key_levels}"),
+                    Placement::One(shard) => {
+                        assert_eq!(shard, table.topic(topic), "{filter} {topic} {key_levels}")
+                    }
                 }
             }
         }
@@ -189,7 +208,10 @@ mod tests {
     #[test]
     fn key_levels_keep_a_literal_prefix_on_one_shard() {
         let table = SlotTable::even(64, 2).unwrap();
-        assert_eq!(table.filter("plant/7/#"), Placement::One(table.topic("plant/7/temperature")));
+        assert_eq!(
+            table.filter("plant/7/#"),
+            Placement::One(table.topic("plant/7/temperature"))
+        );
         assert_eq!(table.filter("plant/+/temperature"), Placement::All);
         assert_eq!(table.filter("plant/#"), Placement::All);
     }

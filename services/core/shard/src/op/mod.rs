@@ -1,5 +1,11 @@
 //! Ops: the inputs of a shard, as types. What each does stands in the file of its name.
 
+mod ack;
+mod attach;
+mod connect;
+mod publish;
+mod subscribe;
+
 use std::sync::Arc;
 
 use bytestring::ByteString;
@@ -200,11 +206,11 @@ pub enum AckKind {
     Returned,
 }
 
-/// An ephemeral reader can take more `[F-50]`. No answer.
+/// A reader can take more untracked deliveries `[F-50]`. No answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credit {
     pub who: Who,
-    /// How many untracked deliveries above QoS 0 left the gateway's hands.
+    /// How many counted deliveries (`Target::counted`) left the gateway's hands.
     pub messages: u32,
     /// Their weight as [`Message::weight`] counts it.
     pub bytes: u64,

@@ -1,0 +1,107 @@
+//! What the control plane and the clocks tell a shard: settings, live gateways, peers' acknowledgements.
+
+use catena_slots::ShardId;
+
+use crate::{entry::Settings, id::Origin, job::Job, shard::Shard};
+
+impl Shard {
+    /// Takes newer settings. A shard whose generation rose has lost what it held `[F-25]`.
+    pub(crate) fn configure(&mut self, settings: &Settings) {
+        if settings.version <= self.settings.version {
+            return;
+        }
+        let before = std::mem::replace(&mut self.settings, settings.clone());
+        let mut lost = Vec::new();
+        for (shard, (old, new)) in before
+            .generations
+            .iter()
+            .zip(&settings.generations)
+            .enumerate()
+        {
+            let shard = ShardId(shard as u16);
+            if new > old && shard != self.id && before.version > 0 {
+                lost.push((shard, *new));
+                self.move_link(shard, *old, *new);
+            }
+        }
+        if !lost.is_empty() {
+            self.jobs.push_back(Job::ShardsLost {
+                lost,
+                homes_done: 0,
+                readers_done: 0,
+            });
+        }
+    }
+
+    /// Our ops to a shard go on with their numbers in its new generation; its own begin anew `[C-2]`.
+    fn move_link(&mut self, shard: ShardId, old: u32, new: u32) {
+        let Some(link) = self.links.find(&Origin::Shard {
+            shard,
+            generation: old,
+        }) else {
+            return;
+        };
+        let Some(row) = self.links.drop_link(link) else {
+            return;
+        };
+        let link = self.links.open(
+            Origin::Shard {
+                shard,
+                generation: new,
+            },
+            1,
+        );
+        if let Some(opened) = self.links.get_mut(link) {
+            opened.outbox = row.outbox;
+        }
+    }
+
+    /// Takes a newer list of live gateways; links of others are dropped `[C-43]` `[F-24]`.
+    pub(crate) fn set_gateways(&mut self, version: u64, live: &[u64]) {
+        if version <= self.gateways.version {
+            return;
+        }
+        self.gateways.version = version;
+        self.gateways.live = live.iter().copied().collect();
+        let is_gone = |origin: &Origin| match origin {
+            Origin::Gateway { incarnation, .. } => !self.gateways.live.contains(incarnation),
+            Origin::Shard { .. } => false,
+        };
+        let gone: Vec<_> = self
+            .links
+            .iter()
+            .filter(|(_, link)| is_gone(&link.origin))
+            .map(|(id, _)| id)
+            .collect();
+        for link in gone {
+            if let Some(row) = self.links.drop_link(link) {
+                self.account.remove(row.outbox.bytes());
+                let at = self.now;
+                self.jobs.push_back(Job::GatewayGone {
+                    link,
+                    homes_done: 0,
+                    readers_done: 0,
+                    at,
+                });
+            }
+        }
+    }
+
+    /// A peer has committed our ops through `through` `[C-42]`: they are forgotten, and wills among them are
+    /// published `[F-21]`.
+    pub(crate) fn peer_ack(&mut self, shard: ShardId, generation: u32, through: u64) {
+        if let Some(link) = self.links.find(&Origin::Shard { shard, generation }) {
+            self.acknowledge(link, through);
+        }
+        while let Some((&(to, number), &home)) = self.wills_in_flight.range((shard, 0)..).next() {
+            if to != shard || number > through {
+                break;
+            }
+            self.wills_in_flight.remove(&(to, number));
+            if let Some(row) = self.homes.get_mut(home) {
+                row.will_in_flight = row.will_in_flight.filter(|flight| *flight != (to, number));
+                self.tend_home(home);
+            }
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! A message's way to its readers: matched, merged, sent at once or queued `[F-36]` `[F-50]` to `[F-59]`.
+
+use std::sync::Arc;
+
+use catena_mqtt::QoS;
+use smallvec::{SmallVec, smallvec};
+
+use crate::{
+    effect::{Deliver, Effect, Target},
+    id::{Origin, Time},
+    index::{Match, Matches},
+    inflight::{Item, Progress},
+    links::LinkId,
+    message::Message,
+    op::{Publish, SubscriptionOptions},
+    reader::{Attached, Queued, ReaderId},
+    retained::Retained,
+    shard::{Shard, WORK_PER_APPLY_MAX},
+    store::MessageId,
+};
+
+/// A message on its way, stored at its first queue or in-flight place and shared from there on.
+pub(crate) struct Publication {
+    pub message: Arc<Message>,
+    pub expires_at: Time,
+    pub sequence: u64,
+    pub stored: Option<MessageId>,
+}
+
+/// What the filters of one reader that match a message come to `[F-36]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Merged {
+    pub qos: QoS,
+    pub retain: bool,
+    pub subscription_ids: Option<Arc<[u32]>>,
+}
+
+/// Deliveries of one message, by link.
+#[derive(Default)]
+pub(crate) struct Targets(SmallVec<[(LinkId, SmallVec<[Target; 1]>); 1]>);
+
+impl Targets {
+    pub fn push(&mut self, link: LinkId, target: Target) {
+        match self.0.iter_mut().find(|(other, _)| *other == link) {
+            Some((_, targets)) => targets.push(target),
+            None => self.0.push((link, smallvec![target])),
+        }
+    }
+}
+
+impl Shard {
+    /// Brings a message to everyone who matches, and stores it when it is retained. Returns whether anyone does.
+    pub(crate) fn route(&mut self, message: &Arc<Message>) -> bool {
+        let expires_at = self.expires_at(message);
+        let matches = self.index.matches(&message.topic);
+        self.pull_retained(&message.topic, &matches);
+        if message.retain {
+            self.retain(message, expires_at);
+        }
+        if matches.readers.is_empty() && matches.groups.is_empty() {
+            return false;
+        }
+        let publication = Publication {
+            message: message.clone(),
+            expires_at,
+            sequence: self.sequence,
+            stored: None,
+        };
+        let size = matches.readers.len() + matches.groups.len();
+        if size > WORK_PER_APPLY_MAX as usize || self.fan_outs.is_under_way(&message.topic) {
+            return self.fan_out_later(publication, matches);
+        }
+        self.spread(publication, &matches, 0..size)
+    }
+
+    /// Brings a message to those matches whose numbers are in `range`: readers first, then groups.
+    pub(crate) fn spread(
+        &mut self,
+        mut publication: Publication,
+        matches: &Matches,
+        range: std::ops::Range<usize>,
+    ) -> bool {
+        let mut anyone = false;
+        let mut targets = Targets::default();
+        let readers = matches.readers.len();
+        for number in range {
+            self.work = self.work.saturating_sub(1);
+            if let Some(matched) = matches.readers.get(number) {
+                anyone |= self.offer(matched, &mut publication, &mut targets);
+            } else if let Some(group) = matches.groups.get(number - readers) {
+                anyone |= self.offer_group(*group, &mut publication, &mut targets);
+            }
+        }
+        if let Some(stored) = publication.stored {
+            self.store.release(stored, &mut self.account);
+        }
+        self.emit_targets(&publication.message, publication.expires_at, targets);
+        anyone
+    }
+
+    /// Brings a message to one reader. Returns whether it has a subscription that wants it.
+    fn offer(
+        &mut self,
+        matched: &Match,
+        publication: &mut Publication,
+        targets: &mut Targets,
+    ) -> bool {
+        let message = &publication.message;
+        let Some(reader) = self.readers.get_mut(matched.reader) else {
+            return false;
+        };
+        let publisher_is_reader = message.publisher == reader.who.client;
+        let Some(merged) = merge(&matched.filters, message, publisher_is_reader) else {
+            return false;
+        };
+        let attached = reader
+            .attached
+            .and_then(|at| Some((at, self.links.get(at.link)?)));
+        if merged.qos == QoS::AtMostOnce {
+            match attached {
+                Some((at, link)) if !link.is_congested => {
+                    targets.push(at.link, untracked(at, merged, false));
+                }
+                _ => self.stats.qos0_dropped += 1,
+            }
+            return true;
+        }
+        let weight = message.weight();
+        let can_send = reader.queue.is_empty()
+            && reader.inflight.resend_from.is_none()
+            && reader.window.has_room(weight);
+        match attached {
+            Some((at, link)) if can_send && !link.is_congested => {
+                if !reader.persistent {
+                    reader.window.take(weight);
+                    targets.push(at.link, untracked(at, merged, true));
+                    return true;
+                }
+                if let Some(packet_id) = reader.inflight.free_id(&self.settings.stripes) {
+                    let epoch = reader.who.epoch;
+                    reader.window.take(weight);
+                    let target = tracked(at, packet_id, &merged, false);
+                    let message = self.keep(publication);
+                    let item = in_flight(
+                        packet_id,
+                        message,
+                        publication.sequence,
+                        weight,
+                        merged,
+                        epoch,
+                    );
+                    self.push_inflight(matched.reader, item);
+                    targets.push(at.link, target);
+                    return true;
+                }
+            }
+            None if !reader.persistent => return true,
+            _ => {}
+        }
+        let message = self.keep(publication);
+        let sequence = publication.sequence;
+        let Merged {
+            qos,
+            retain,
+            subscription_ids,
+        } = merged;
+        self.enqueue(
+            matched.reader,
+            Queued {
+                message,
+                sequence,
+                qos,
+                retain,
+                subscription_ids,
+            },
+        );
+        true
+    }
+
+    fn push_inflight(&mut self, reader: ReaderId, item: Item) {
+        if let Some(reader) = self.readers.get_mut(reader) {
+            reader.inflight.push(item);
+        }
+    }
+
+    /// A reference to the message, which is stored once however many readers keep it.
+    pub(crate) fn keep(&mut self, publication: &mut Publication) -> MessageId {
+        let stored = match publication.stored {
+            Some(stored) => stored,
+            None => self.store.insert(
+                &publication.message,
+                publication.expires_at,
+                &mut self.account,
+            ),
+        };
+        // The publication holds one reference itself until it is spread.
+        publication.stored = Some(stored);
+        self.store.share(stored, &mut self.account)
+    }
+
+    /// Puts a message at the end of a reader's queue, within its limit `[F-65]`.
+    fn enqueue(&mut self, id: ReaderId, queued: Queued) {
+        let Some(reader) = self.readers.get_mut(id) else {
+            return;
+        };
+        reader.queue.push_back(queued);
+        let limit = self
+            .settings
+            .queue_length_max
+            .filter(|_| self.settings.queue_drop_oldest);
+        let over = limit.is_some_and(|limit| reader.queue.len() as u64 > limit);
+        if over {
+            let expired = reader
+                .queue
+                .iter()
+                .take(self.work as usize)
+                .position(|queued| self.store.expires_at(queued.message) <= self.now);
+            match expired {
+                Some(_) => self.stats.expired += 1,
+                None => self.stats.queue_dropped += 1,
+            }
+            if let Some(dropped) = reader.queue.remove(expired.unwrap_or(0)) {
+                self.store.release(dropped.message, &mut self.account);
+            }
+        }
+        let at = self.readers.get(id).and_then(|reader| reader.attached);
+        if let Some(link) = at.and_then(|at| self.links.get_mut(at.link)) {
+            if link.is_congested && link.starved.last() != Some(&id) {
+                link.starved.push(id);
+            }
+        }
+    }
+
+    /// Emits one Deliver per link.
+    pub(crate) fn emit_targets(
+        &mut self,
+        message: &Arc<Message>,
+        expires_at: Time,
+        targets: Targets,
+    ) {
+        for (link, targets) in targets.0 {
+            self.emit(
+                link,
+                Effect::Deliver(Deliver {
+                    message: message.clone(),
+                    expires_at,
+                    targets,
+                }),
+            );
+        }
+    }
+
+    /// When a message that is published now expires: its own expiry within the Broker's bound.
+    pub(crate) fn expires_at(&self, message: &Message) -> Time {
+        match (message.expiry, self.settings.message_expiry_max) {
+            (Some(own), Some(bound)) => self.now.plus_seconds(own.min(bound)),
+            (Some(seconds), None) | (None, Some(seconds)) => self.now.plus_seconds(seconds),
+            (None, None) => Time::NEVER,
+        }
+    }
+
+    /// A live publish to a topic whose retained message a cursor still owes: that one goes first `[F-34]`.
+    fn pull_retained(&mut self, topic: &str, matches: &Matches) {
+        if self.cursors == 0 {
+            return;
+        }
+        let Some(Retained { message, sequence }) = self.retained.get(topic) else {
+            return;
+        };
+        for matched in &matches.readers {
+            let Some(reader) = self.readers.get_mut(matched.reader) else {
+                continue;
+            };
+            let owing = reader
+                .cursors
+                .iter_mut()
+                .filter(|cursor| cursor.owes(topic, sequence));
+            let owed: Vec<Merged> = owing
+                .map(|cursor| {
+                    cursor
+                        .sent_early
+                        .insert(crate::retained::TopicKey::of(topic));
+                    Merged {
+                        qos: cursor.qos,
+                        retain: true,
+                        subscription_ids: cursor.subscription_ids.clone(),
+                    }
+                })
+                .collect();
+            for merged in owed {
+                if self.store.expires_at(message) > self.now {
+                    self.send_or_queue(matched.reader, message, sequence, merged);
+                }
+            }
+        }
+    }
+
+    /// The QoS 0 lane: matches and delivers without a change of state `[F-41]` `[C-51]`.
+    pub fn direct(&self, publish: &Publish, now: Time, out: &mut Vec<(Origin, Effect)>) {
+        let stale = self
+            .readers
+            .find(publish.who.client)
+            .and_then(|id| self.readers.get(id));
+        if stale.is_some_and(|reader| publish.who.age() < reader.who.age()) {
+            return;
+        }
+        let message = &publish.message;
+        let mut targets = Targets::default();
+        let mut send = |at: Attached, merged: Merged| {
+            if self
+                .links
+                .get(at.link)
+                .is_some_and(|link| !link.is_congested)
+            {
+                targets.push(at.link, untracked(at, merged, false));
+            }
+        };
+        let matches = self.index.matches(&message.topic);
+        for matched in &matches.readers {
+            let Some(reader) = self.readers.get(matched.reader) else {
+                continue;
+            };
+            let publisher_is_reader = message.publisher == reader.who.client;
+            let merged = merge(&matched.filters, message, publisher_is_reader);
+            if let (Some(at), Some(merged)) = (reader.attached, merged) {
+                send(at, merged);
+            }
+        }
+        for group in &matches.groups {
+            if let Some((at, _, merged)) = self.choose_stateless(*group, message) {
+                send(at, merged);
+            }
+        }
+        let expires_at = match (message.expiry, self.settings.message_expiry_max) {
+            (Some(own), Some(bound)) => now.plus_seconds(own.min(bound)),
+            (Some(seconds), None) | (None, Some(seconds)) => now.plus_seconds(seconds),
+            (None, None) => Time::NEVER,
+        };
+        for (link, targets) in targets.0 {
+            if let Some(row) = self.links.get(link) {
+                let deliver = Deliver {
+                    message: message.clone(),
+                    expires_at,
+                    targets,
+                };
+                out.push((row.origin, Effect::Deliver(deliver)));
+            }
+        }
+    }
+}
+
+/// Merges the filters of a reader that match; `None` when No Local excludes all of them.
+fn merge(
+    filters: &[SubscriptionOptions],
+    message: &Message,
+    publisher_is_reader: bool,
+) -> Option<Merged> {
+    let mut merged: Option<Merged> = None;
+    let mut ids: SmallVec<[u32; 4]> = SmallVec::new();
+    for options in filters {
+        // v5 [MQTT-3.8.3-3]
+        if options.no_local && publisher_is_reader {
+            continue;
+        }
+        let qos = message.qos.min(options.qos);
+        let retain = message.retain && options.retain_as_published;
+        ids.extend(options.id);
+        merged = Some(match merged {
+            None => Merged {
+                qos,
+                retain,
+                subscription_ids: None,
+            },
+            Some(m) => Merged {
+                qos: m.qos.max(qos),
+                retain: m.retain | retain,
+                subscription_ids: None,
+            },
+        });
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    if let Some(merged) = &mut merged {
+        merged.subscription_ids = (!ids.is_empty()).then(|| ids.as_slice().into());
+    }
+    merged
+}
+
+pub(crate) fn untracked(at: Attached, merged: Merged, counted: bool) -> Target {
+    Target {
+        conn: at.conn,
+        packet_id: 0,
+        qos: merged.qos,
+        retain: merged.retain,
+        dup: false,
+        counted,
+        shared: false,
+        subscription_ids: merged.subscription_ids,
+    }
+}
+
+pub(crate) fn tracked(at: Attached, packet_id: u16, merged: &Merged, shared: bool) -> Target {
+    Target {
+        conn: at.conn,
+        packet_id,
+        qos: merged.qos,
+        retain: merged.retain,
+        dup: false,
+        counted: false,
+        shared,
+        subscription_ids: merged.subscription_ids.clone(),
+    }
+}
+
+pub(crate) fn in_flight(
+    packet_id: u16,
+    message: MessageId,
+    sequence: u64,
+    weight: usize,
+    merged: Merged,
+    epoch: u64,
+) -> Item {
+    Item {
+        message: Some(message),
+        packet_id,
+        sequence,
+        qos: merged.qos,
+        retain: merged.retain,
+        subscription_ids: merged.subscription_ids,
+        bytes: u32::try_from(weight).unwrap_or(u32::MAX),
+        group: None,
+        progress: Progress::Sent,
+        epoch,
+    }
+}

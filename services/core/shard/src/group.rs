@@ -1,0 +1,182 @@
+//! Shared subscriptions: one queue per group and filter, parted into lanes by who may take from them `[F-70]`.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use catena_mqtt::{Filter, QoS, property};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use crate::{
+    entry::SharedStrategy, id::ClientKey, message::Message, op::SubscriptionOptions,
+    reader::ReaderId, slab::Slab, store::MessageId,
+};
+
+/// A group's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct GroupId(pub u64);
+
+/// Lanes whose messages all go to one member, chosen by consistent hashing of the lane.
+pub(crate) const HASHED_LANES: u8 = 64;
+
+/// The lane whose messages go to the members by turn.
+pub(crate) const TURN_LANE: u8 = 254;
+
+/// The lane whose messages go to the member with the fewest unanswered ones.
+pub(crate) const LEAST_LANE: u8 = 255;
+
+/// A message that waits for a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Waiting {
+    pub message: MessageId,
+    /// The entry that published it: lanes are in this order.
+    pub sequence: u64,
+}
+
+/// One `$share` group on one filter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Group {
+    /// With the group's name.
+    pub filter: Filter,
+    pub members: BTreeMap<ReaderId, SubscriptionOptions>,
+    pub lanes: BTreeMap<u8, VecDeque<Waiting>>,
+    /// Messages in all lanes.
+    pub queued: u64,
+    /// Whose turn was last.
+    pub turn: Option<ReaderId>,
+    /// The attached members by hashed lane; derived, made when it is asked for.
+    #[serde(skip)]
+    pub picks: Option<Box<[Option<ReaderId>]>>,
+}
+
+impl Group {
+    pub fn new(filter: Filter) -> Group {
+        Group {
+            filter,
+            members: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            queued: 0,
+            turn: None,
+            picks: None,
+        }
+    }
+
+    /// The lane of a message above QoS 0.
+    pub fn lane(&self, message: &Message, strategy: SharedStrategy) -> u8 {
+        if let Some(partition) = property::find_user_property(&message.properties, "$partition") {
+            return hashed_lane(xxh3_64(partition.as_bytes()));
+        }
+        match strategy {
+            SharedStrategy::RoundRobin if !self.filter.has_wildcards() => TURN_LANE,
+            SharedStrategy::LeastInflight => LEAST_LANE,
+            SharedStrategy::RoundRobin | SharedStrategy::TopicHash => {
+                hashed_lane(xxh3_64(message.topic.as_bytes()))
+            }
+        }
+    }
+
+    /// Puts a message at its place in a lane: at the end, unless it comes back from a member `[F-72]`.
+    pub fn wait(&mut self, lane: u8, waiting: Waiting) {
+        let queue = self.lanes.entry(lane).or_default();
+        let place = if queue
+            .back()
+            .is_none_or(|last| last.sequence < waiting.sequence)
+        {
+            queue.len()
+        } else {
+            queue.partition_point(|other| other.sequence < waiting.sequence)
+        };
+        queue.insert(place, waiting);
+        self.queued += 1;
+    }
+
+    /// Takes the first message of a lane.
+    pub fn take(&mut self, lane: u8) -> Option<Waiting> {
+        let queue = self.lanes.get_mut(&lane)?;
+        let waiting = queue.pop_front()?;
+        self.queued -= 1;
+        if queue.is_empty() {
+            self.lanes.remove(&lane);
+        }
+        Some(waiting)
+    }
+
+    /// The lane and message that have waited longest.
+    pub fn oldest_lane(&self) -> Option<u8> {
+        let fronts = self
+            .lanes
+            .iter()
+            .filter_map(|(lane, queue)| Some((queue.front()?.sequence, *lane)));
+        fronts.min().map(|(_, lane)| lane)
+    }
+}
+
+/// Who takes a hashed lane: the member with the highest hash of lane and client, so that a member that comes or goes
+/// moves only its own lanes.
+pub(crate) fn picks(attached: &[(ReaderId, ClientKey)]) -> Box<[Option<ReaderId>]> {
+    let pick = |lane: u8| {
+        let weight = |(_, client): &&(ReaderId, ClientKey)| {
+            xxh3_64_with_seed(&client.0.to_le_bytes(), u64::from(lane))
+        };
+        attached
+            .iter()
+            .max_by_key(weight)
+            .map(|(reader, _)| *reader)
+    };
+    (0..HASHED_LANES).map(pick).collect()
+}
+
+/// The lane of a QoS 0 message, which is chosen without state `[F-41]` `[C-51]`.
+pub(crate) fn stateless_lane(message: &Message) -> u8 {
+    hashed_lane(xxh3_64_with_seed(
+        message.topic.as_bytes(),
+        u64::from(message.counter),
+    ))
+}
+
+fn hashed_lane(hash: u64) -> u8 {
+    (hash % u64::from(HASHED_LANES)) as u8
+}
+
+/// The QoS of a delivery to a member.
+pub(crate) fn delivery_qos(message: &Message, options: &SubscriptionOptions) -> QoS {
+    message.qos.min(options.qos)
+}
+
+/// All groups of the shard.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Groups {
+    rows: Slab<Group>,
+    by_filter: BTreeMap<Filter, GroupId>,
+}
+
+impl Groups {
+    pub fn find(&self, filter: &Filter) -> Option<GroupId> {
+        self.by_filter.get(filter).copied()
+    }
+
+    pub fn insert(&mut self, filter: Filter) -> GroupId {
+        let id = GroupId(self.rows.insert(Group::new(filter.clone())));
+        self.by_filter.insert(filter, id);
+        id
+    }
+
+    pub fn remove(&mut self, id: GroupId) -> Option<Group> {
+        let group = self.rows.remove(id.0)?;
+        self.by_filter.remove(&group.filter);
+        Some(group)
+    }
+
+    pub fn get(&self, id: GroupId) -> Option<&Group> {
+        self.rows.get(id.0)
+    }
+
+    pub fn get_mut(&mut self, id: GroupId) -> Option<&mut Group> {
+        self.rows.get_mut(id.0)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (GroupId, &Group)> {
+        self.rows
+            .iter()
+            .map(|(number, group)| (GroupId(number), group))
+    }
+}

@@ -1,0 +1,181 @@
+//! Work that one entry may not finish, and that Ticks go on with `[F-60]`.
+
+use bytestring::ByteString;
+use catena_slots::ShardId;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    group::{Group, GroupId},
+    id::Time,
+    links::LinkId,
+    reader::{Reader, ReaderId},
+    shard::Shard,
+    timer::Timer,
+};
+
+/// How many places of a table one unit of work looks at.
+const PLACES_PER_STEP: u32 = 64;
+
+/// Something to go on with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Job {
+    /// A reader is owed more than one entry could send.
+    Serve(ReaderId),
+    /// A group has messages that a member could take.
+    ServeGroup(GroupId),
+    /// Messages of a topic have not reached all their readers.
+    FanOut(ByteString),
+    /// A reader is gone; what it held is to be given back.
+    Dispose(ReaderId, Box<Reader>),
+    /// A group is gone; its messages are to be given back.
+    DiscardGroup(Box<Group>),
+    /// A gateway is gone: what was attached through this link is detached, as of `at` `[F-24]`.
+    GatewayGone {
+        link: LinkId,
+        homes_done: u32,
+        readers_done: u32,
+        at: Time,
+    },
+    /// Shards lost what they held: sessions that touched them end, and sessions of theirs go `[F-25]`.
+    ShardsLost {
+        lost: Vec<(ShardId, u32)>,
+        homes_done: u32,
+        readers_done: u32,
+    },
+}
+
+impl Shard {
+    /// Lets due timers fire and goes on with jobs, as far as one entry's work reaches.
+    pub(crate) fn tick(&mut self) {
+        while self.work > 0 {
+            let Some(timer) = self.timers.pop(self.now) else {
+                break;
+            };
+            self.work -= 1;
+            match timer {
+                Timer::Home(home) => self.tend_home(home),
+                Timer::Reader(reader) => self.tend_reader(reader),
+            }
+        }
+        // Each job once, so that a Tick ends even if a job asks for more at once.
+        for _ in 0..self.jobs.len() {
+            if self.work == 0 {
+                break;
+            }
+            if let Some(job) = self.jobs.pop_front() {
+                self.go_on(job);
+            }
+        }
+    }
+
+    fn go_on(&mut self, job: Job) {
+        self.work -= 1;
+        match job {
+            Job::Serve(reader) => {
+                if let Some(row) = self.readers.get_mut(reader) {
+                    row.has_job = false;
+                    self.serve(reader);
+                }
+            }
+            Job::ServeGroup(group) => self.serve_group(group),
+            Job::FanOut(topic) => {
+                if !self.fan_out(&topic) {
+                    self.jobs.push_back(Job::FanOut(topic));
+                }
+            }
+            Job::Dispose(id, reader) => self.dispose(id, reader),
+            Job::DiscardGroup(group) => self.discard_group(group),
+            Job::GatewayGone {
+                link,
+                homes_done,
+                readers_done,
+                at,
+            } => {
+                self.gateway_gone(link, homes_done, readers_done, at);
+            }
+            Job::ShardsLost {
+                lost,
+                homes_done,
+                readers_done,
+            } => {
+                self.shards_lost(lost, homes_done, readers_done);
+            }
+        }
+    }
+
+    /// Detaches what was attached through a link that is gone, table by table.
+    fn gateway_gone(&mut self, link: LinkId, mut homes_done: u32, mut readers_done: u32, at: Time) {
+        while self.work > 0 {
+            let Some(homes) = self.homes.ids_at(homes_done, PLACES_PER_STEP) else {
+                break;
+            };
+            homes_done += PLACES_PER_STEP;
+            self.work = self.work.saturating_sub(1 + homes.len() as u32);
+            for home in homes {
+                self.lose_connection(home, link, at);
+            }
+        }
+        while self.work > 0 {
+            let Some(readers) = self.readers.ids_at(readers_done, PLACES_PER_STEP) else {
+                return;
+            };
+            readers_done += PLACES_PER_STEP;
+            self.work = self.work.saturating_sub(1 + readers.len() as u32);
+            for reader in readers {
+                let row = self.readers.get(reader);
+                if row
+                    .and_then(|row| row.attached)
+                    .is_some_and(|attached| attached.link == link)
+                {
+                    self.detach_reader(reader, &[]);
+                }
+            }
+        }
+        self.jobs.push_back(Job::GatewayGone {
+            link,
+            homes_done,
+            readers_done,
+            at,
+        });
+    }
+
+    fn shards_lost(
+        &mut self,
+        lost: Vec<(ShardId, u32)>,
+        mut homes_done: u32,
+        mut readers_done: u32,
+    ) {
+        while self.work > 0 {
+            let Some(homes) = self.homes.ids_at(homes_done, PLACES_PER_STEP) else {
+                break;
+            };
+            homes_done += PLACES_PER_STEP;
+            self.work = self.work.saturating_sub(1 + homes.len() as u32);
+            for home in homes {
+                self.end_if_it_touched(home, &lost);
+            }
+        }
+        while self.work > 0 {
+            let Some(readers) = self.readers.ids_at(readers_done, PLACES_PER_STEP) else {
+                return;
+            };
+            readers_done += PLACES_PER_STEP;
+            self.work = self.work.saturating_sub(1 + readers.len() as u32);
+            for reader in readers {
+                let session = self.readers.get(reader).map(|row| row.who.session);
+                let is_lost = |s: crate::SessionId| {
+                    lost.iter()
+                        .any(|(shard, generation)| s.home == *shard && s.generation < *generation)
+                };
+                if session.is_some_and(is_lost) {
+                    self.end_reader(reader);
+                }
+            }
+        }
+        self.jobs.push_back(Job::ShardsLost {
+            lost,
+            homes_done,
+            readers_done,
+        });
+    }
+}

@@ -1,0 +1,318 @@
+//! Deliveries of shared subscriptions: who of the group takes a message, and what returns to it `[F-70]` to `[F-73]`.
+
+use std::sync::Arc;
+
+use catena_mqtt::QoS;
+use smallvec::smallvec;
+
+use crate::{
+    deliver::{Merged, Publication, Targets, in_flight, tracked, untracked},
+    effect::{Deliver, Effect},
+    group::{self, GroupId, HASHED_LANES, LEAST_LANE, TURN_LANE, Waiting},
+    inflight::Item,
+    job::Job,
+    message::Message,
+    op::SubscriptionOptions,
+    reader::{Attached, ReaderId},
+    shard::Shard,
+};
+
+impl Shard {
+    /// Brings a message to one member of a group, or to its queue. Returns whether the group has members.
+    pub(crate) fn offer_group(
+        &mut self,
+        id: GroupId,
+        publication: &mut Publication,
+        targets: &mut Targets,
+    ) -> bool {
+        let message = publication.message.clone();
+        if message.qos == QoS::AtMostOnce {
+            match self.choose_stateless(id, &message) {
+                Some((at, _, merged)) if self.link_is_open(at) => {
+                    targets.push(at.link, untracked(at, merged, false));
+                }
+                _ => self.stats.qos0_dropped += 1,
+            }
+            return true;
+        }
+        let strategy = self.settings.shared_strategy;
+        let Some(group) = self.groups.get(id) else {
+            return false;
+        };
+        let lane = group.lane(&message, strategy);
+        let is_first = !group.lanes.contains_key(&lane);
+        let member = if is_first {
+            self.choose(id, lane, message.weight())
+        } else {
+            None
+        };
+        let Some(member) = member else {
+            let stored = self.keep(publication);
+            let waiting = Waiting {
+                message: stored,
+                sequence: publication.sequence,
+            };
+            self.wait_in_group(id, lane, waiting);
+            return true;
+        };
+        let stored = self.keep(publication);
+        let waiting = Waiting {
+            message: stored,
+            sequence: publication.sequence,
+        };
+        if let Some((at, target)) = self.track_shared(id, lane, member, waiting) {
+            targets.push(at.link, target);
+        }
+        true
+    }
+
+    /// Sends what waits in a group to members that have room.
+    pub(crate) fn serve_group(&mut self, id: GroupId) {
+        let Some(group) = self.groups.get(id) else {
+            return;
+        };
+        let lanes: Vec<u8> = group.lanes.keys().copied().collect();
+        for lane in lanes {
+            while let Some(front) = self
+                .groups
+                .get(id)
+                .and_then(|g| g.lanes.get(&lane)?.front().copied())
+            {
+                if self.work == 0 {
+                    self.jobs.push_back(Job::ServeGroup(id));
+                    return;
+                }
+                self.work -= 1;
+                let message = self.store.message(front.message).clone();
+                let expires_at = self.store.expires_at(front.message);
+                if expires_at <= self.now {
+                    self.take_from_group(id, lane);
+                    self.store.release(front.message, &mut self.account);
+                    self.stats.expired += 1;
+                    continue;
+                }
+                let Some(member) = self.choose(id, lane, message.weight()) else {
+                    break;
+                };
+                self.take_from_group(id, lane);
+                if let Some((at, target)) = self.track_shared(id, lane, member, front) {
+                    let targets = smallvec![target];
+                    self.emit(
+                        at.link,
+                        Effect::Deliver(Deliver {
+                            message,
+                            expires_at,
+                            targets,
+                        }),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Serves every group of a reader whose window moved.
+    pub(crate) fn serve_groups_of(&mut self, reader: ReaderId) {
+        let Some(row) = self
+            .readers
+            .get(reader)
+            .filter(|row| !row.groups.is_empty())
+        else {
+            return;
+        };
+        for group in row.groups.clone() {
+            self.serve_group(group);
+        }
+    }
+
+    /// A delivery that its member will not finish returns to its lane `[F-72]`.
+    pub(crate) fn return_to_group(&mut self, item: Item) {
+        let (Some((id, lane)), Some(message)) = (item.group, item.message) else {
+            return;
+        };
+        if self.groups.get(id).is_none() {
+            self.store.release(message, &mut self.account);
+            return;
+        }
+        self.wait_in_group(
+            id,
+            lane,
+            Waiting {
+                message,
+                sequence: item.sequence,
+            },
+        );
+    }
+
+    /// Members came or went: who takes which lane is found anew.
+    pub(crate) fn members_changed(&mut self, id: GroupId) {
+        if let Some(group) = self.groups.get_mut(id) {
+            group.picks = None;
+        }
+    }
+
+    /// The member that gets a QoS 0 message, with how: chosen by hash alone.
+    pub(crate) fn choose_stateless(
+        &self,
+        id: GroupId,
+        message: &Message,
+    ) -> Option<(Attached, ReaderId, Merged)> {
+        let group = self.groups.get(id)?;
+        let lane = group::stateless_lane(message);
+        let picks = match &group.picks {
+            Some(picks) => picks.clone(),
+            None => self.picks(id)?,
+        };
+        let member = (*picks.get(usize::from(lane))?)?;
+        let at = self.readers.get(member)?.attached?;
+        let merged = merged_for_member(message, group.members.get(&member)?);
+        Some((at, member, merged))
+    }
+
+    fn link_is_open(&self, at: Attached) -> bool {
+        self.links
+            .get(at.link)
+            .is_some_and(|link| !link.is_congested)
+    }
+
+    fn wait_in_group(&mut self, id: GroupId, lane: u8, waiting: Waiting) {
+        let limit = self
+            .settings
+            .queue_length_max
+            .filter(|_| self.settings.queue_drop_oldest);
+        let Some(group) = self.groups.get_mut(id) else {
+            self.store.release(waiting.message, &mut self.account);
+            return;
+        };
+        group.wait(lane, waiting);
+        if limit.is_some_and(|limit| group.queued > limit) {
+            let oldest = group.oldest_lane().and_then(|lane| group.take(lane));
+            if let Some(dropped) = oldest {
+                self.store.release(dropped.message, &mut self.account);
+                self.stats.queue_dropped += 1;
+            }
+        }
+    }
+
+    fn take_from_group(&mut self, id: GroupId, lane: u8) {
+        if let Some(group) = self.groups.get_mut(id) {
+            group.take(lane);
+        }
+    }
+
+    /// Puts a stored message in flight to a member. A member that was granted QoS 0 gets it untracked.
+    fn track_shared(
+        &mut self,
+        id: GroupId,
+        lane: u8,
+        member: ReaderId,
+        waiting: Waiting,
+    ) -> Option<(Attached, crate::effect::Target)> {
+        let message = self.store.message(waiting.message).clone();
+        let options = self.groups.get(id)?.members.get(&member).copied()?;
+        let merged = merged_for_member(&message, &options);
+        let reader = self.readers.get_mut(member)?;
+        let at = reader.attached?;
+        let weight = message.weight();
+        if let Some(group) = self.groups.get_mut(id).filter(|_| lane == TURN_LANE) {
+            group.turn = Some(member);
+        }
+        if merged.qos == QoS::AtMostOnce {
+            self.store.release(waiting.message, &mut self.account);
+            return Some((at, untracked(at, merged, false)));
+        }
+        let Some(packet_id) = reader.inflight.free_id(&self.settings.stripes) else {
+            self.wait_in_group(id, lane, waiting);
+            return None;
+        };
+        reader.window.take(weight);
+        let target = tracked(at, packet_id, &merged, true);
+        let item = in_flight(
+            packet_id,
+            waiting.message,
+            waiting.sequence,
+            weight,
+            merged,
+            reader.who.epoch,
+        );
+        reader.inflight.push(Item {
+            group: Some((id, lane)),
+            ..item
+        });
+        Some((at, target))
+    }
+
+    /// The member that takes the next message of a lane, if one can.
+    fn choose(&mut self, id: GroupId, lane: u8, weight: usize) -> Option<ReaderId> {
+        if lane < HASHED_LANES {
+            if self.groups.get(id)?.picks.is_none() {
+                let picks = self.picks(id)?;
+                self.groups.get_mut(id)?.picks = Some(picks);
+            }
+            let member = (*self
+                .groups
+                .get(id)?
+                .picks
+                .as_ref()?
+                .get(usize::from(lane))?)?;
+            // A full one makes only its own messages wait.
+            return self.can_take(member, weight).then_some(member);
+        }
+        let group = self.groups.get(id)?;
+        let members = group.members.keys().copied();
+        let mut able = members.filter(|member| self.can_take(*member, weight));
+        debug_assert!(
+            lane == TURN_LANE || lane == LEAST_LANE,
+            "lane {lane} is none"
+        );
+        if lane == TURN_LANE {
+            let after = group.turn.and_then(|turn| {
+                let later = group
+                    .members
+                    .range((std::ops::Bound::Excluded(turn), std::ops::Bound::Unbounded));
+                later
+                    .map(|(member, _)| *member)
+                    .find(|member| self.can_take(*member, weight))
+            });
+            return after.or_else(|| able.next());
+        }
+        able.min_by_key(|member| {
+            (
+                self.readers.get(*member).map_or(0, |r| r.window.messages),
+                *member,
+            )
+        })
+    }
+
+    fn can_take(&self, member: ReaderId, weight: usize) -> bool {
+        self.open_attachment(member).is_some()
+            && self.readers.get(member).is_some_and(|reader| {
+                reader.window.has_shared_room(weight)
+                    && !reader.passed_over
+                    && reader.inflight.resend_from.is_none()
+            })
+    }
+
+    /// Who takes which hashed lane: among the attached members.
+    fn picks(&self, id: GroupId) -> Option<Box<[Option<ReaderId>]>> {
+        let group = self.groups.get(id)?;
+        let attached: Vec<_> = group
+            .members
+            .keys()
+            .filter_map(|member| {
+                let reader = self.readers.get(*member)?;
+                let at = reader.attached?;
+                self.links.get(at.link)?;
+                Some((*member, reader.who.client))
+            })
+            .collect();
+        Some(group::picks(&attached))
+    }
+}
+
+fn merged_for_member(message: &Message, options: &SubscriptionOptions) -> Merged {
+    Merged {
+        qos: group::delivery_qos(message, options),
+        retain: message.retain && options.retain_as_published,
+        subscription_ids: options.id.map(|id| Arc::from([id].as_slice())),
+    }
+}

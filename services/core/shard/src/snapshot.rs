@@ -1,0 +1,69 @@
+//! The whole state at one entry as bytes, and back `[C-30]`.
+
+use crate::shard::Shard;
+
+/// Bytes that are no snapshot of this version.
+#[derive(Debug, thiserror::Error)]
+#[error("the snapshot cannot be read: {0}")]
+pub struct Unreadable(#[from] postcard::Error);
+
+impl Shard {
+    /// The state as bytes: equal on all replicas that applied the same entries.
+    pub fn snapshot(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).expect("the state has no part that cannot be encoded")
+    }
+
+    /// The shard whose [`Shard::snapshot`] these bytes are.
+    ///
+    /// # Errors
+    /// [`Unreadable`] for anything else.
+    pub fn restore(bytes: &[u8]) -> Result<Shard, Unreadable> {
+        let mut shard: Shard = postcard::from_bytes(bytes)?;
+        shard.readers.reindex();
+        shard.homes.reindex();
+        shard.reindex();
+        Ok(shard)
+    }
+
+    /// Builds the subscription index from the readers' subscriptions and the groups.
+    fn reindex(&mut self) {
+        for (id, reader) in self.readers.iter() {
+            for (filter, options) in reader
+                .subscriptions
+                .iter()
+                .filter(|(f, _)| f.share().is_none())
+            {
+                self.index.subscribe(filter, id, *options);
+            }
+        }
+        for (id, group) in self.groups.iter() {
+            self.index.add_group(&group.filter, id);
+        }
+    }
+}
+
+/// Hash maps in snapshots: sorted, so that equal states are equal bytes.
+pub(crate) mod sorted_map {
+    use std::{collections::BTreeMap, hash::Hash};
+
+    use hashbrown::HashMap;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<K, V, S>(map: &HashMap<K, V>, serializer: S) -> Result<S::Ok, S::Error>
+    where
+        K: Ord + Hash + Serialize,
+        V: Serialize,
+        S: Serializer,
+    {
+        map.iter().collect::<BTreeMap<_, _>>().serialize(serializer)
+    }
+
+    pub fn deserialize<'de, K, V, D>(deserializer: D) -> Result<HashMap<K, V>, D::Error>
+    where
+        K: Ord + Hash + Eq + Deserialize<'de>,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(BTreeMap::deserialize(deserializer)?.into_iter().collect())
+    }
+}

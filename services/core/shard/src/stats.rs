@@ -1,0 +1,28 @@
+//! Counts for metrics; never read by `apply`.
+
+/// What happened on this replica since it began, and what it holds now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Publishes that were applied.
+    pub publishes: u64,
+    /// Publishes refused with 0x97 `[F-63]`.
+    pub publishes_refused: u64,
+    /// QoS 0 deliveries that found no connection or no room `[F-59]`.
+    pub qos0_dropped: u64,
+    /// Messages that expired in a queue.
+    pub expired: u64,
+    /// Messages dropped from a full queue `[F-65]`.
+    pub queue_dropped: u64,
+    /// Ops refused because their session or epoch was stale `[F-3]`.
+    pub stale: u64,
+    /// Sessions taken over.
+    pub takeovers: u64,
+    /// Wills published.
+    pub wills: u64,
+    /// Bytes that the state weighs.
+    pub bytes: u64,
+    /// Messages in queues, in flight and retained.
+    pub stored_messages: u64,
+    /// Retained messages.
+    pub retained_messages: u64,
+}

@@ -1,0 +1,102 @@
+//! Messages that outlive their op: each stored once, counted by reference.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    account::{Account, REFERENCE_BYTES},
+    id::Time,
+    message::{Message, compact},
+    slab::Slab,
+};
+
+/// A stored message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MessageId(u64);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Stored {
+    message: Arc<Message>,
+    expires_at: Time,
+    references: u32,
+}
+
+/// All stored messages of the shard.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Store {
+    messages: Slab<Stored>,
+}
+
+impl Store {
+    /// Stores a message with one reference to it.
+    pub fn insert(
+        &mut self,
+        message: &Arc<Message>,
+        expires_at: Time,
+        account: &mut Account,
+    ) -> MessageId {
+        account.add(message.weight() as u64 + REFERENCE_BYTES);
+        let stored = Stored {
+            message: compact(message),
+            expires_at,
+            references: 1,
+        };
+        MessageId(self.messages.insert(stored))
+    }
+
+    /// One more reference to `id`.
+    pub fn share(&mut self, id: MessageId, account: &mut Account) -> MessageId {
+        account.add(REFERENCE_BYTES);
+        self.stored_mut(id).references += 1;
+        id
+    }
+
+    /// One reference less; the last one forgets the message.
+    pub fn release(&mut self, id: MessageId, account: &mut Account) {
+        let stored = self.stored_mut(id);
+        stored.references -= 1;
+        account.remove(REFERENCE_BYTES);
+        if stored.references == 0 {
+            account.remove(stored.message.weight() as u64);
+            self.messages.remove(id.0);
+        }
+    }
+
+    /// The message of `id`.
+    pub fn message(&self, id: MessageId) -> &Arc<Message> {
+        &self.stored(id).message
+    }
+
+    /// When the message of `id` expires.
+    pub fn expires_at(&self, id: MessageId) -> Time {
+        self.stored(id).expires_at
+    }
+
+    /// How many messages are stored.
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    fn stored(&self, id: MessageId) -> &Stored {
+        self.messages
+            .get(id.0)
+            .expect("a reference keeps its message")
+    }
+
+    fn stored_mut(&mut self, id: MessageId) -> &mut Stored {
+        self.messages
+            .get_mut(id.0)
+            .expect("a reference keeps its message")
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::MessageId;
+
+    /// An id for tests that never look the message up.
+    pub(crate) fn id(number: u64) -> MessageId {
+        MessageId(number)
+    }
+}
