@@ -104,7 +104,11 @@ impl<'a> Reader<'a> {
     /// `part`, which was taken from this reader, as a handle of the received buffer.
     #[inline]
     pub(crate) fn share(&self, part: &'a [u8]) -> Bytes {
-        self.source.slice_ref(part)
+        if part.is_empty() {
+            Bytes::new()
+        } else {
+            self.source.slice_ref(part)
+        }
     }
 
     /// All that is left.

@@ -122,14 +122,20 @@ pub fn encode_short(
 
 #[inline]
 pub(crate) fn decode(mut reader: Reader<'_>) -> Result<Ack, DecodeError> {
-    let mut ack = Ack::success(reader.packet_id()?);
+    let packet_id = reader.packet_id()?;
     if reader.is_empty() {
-        return Ok(ack);
+        Ok(Ack::success(packet_id))
+    } else {
+        decode_long(packet_id, reader)
     }
+}
+
+/// The form that has more than the packet identifier.
+fn decode_long(packet_id: PacketId, mut reader: Reader<'_>) -> Result<Ack, DecodeError> {
     if !reader.version().is_v5() {
         reader.end()?;
     }
-    ack.reason = reader.reason()?;
+    let mut ack = Ack::new(packet_id, reader.reason()?);
     // v5 3.4.2.2.1: no property length where it would be all that follows
     if !reader.is_empty() {
         let mut section = Section::of(&mut reader)?;

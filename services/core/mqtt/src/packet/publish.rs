@@ -93,31 +93,46 @@ impl Publish {
     ) -> Result<Publish, DecodeError> {
         let qos = QoS::from_bits(first >> 1 & 0x03)
             .ok_or_else(|| reader.malformed("fixed header", "QoS 3"))?;
-        let topic = reader.string("topic name")?;
+        let topic = reader.prefixed("topic name")?;
         let packet_id = match qos {
             QoS::AtMostOnce => None,
             _ => Some(reader.packet_id()?),
         };
-        let mut publish = Publish {
+        let section = reader.section()?;
+        let properties = if section.is_empty() {
+            Properties::default()
+        } else {
+            Properties::decode(section, role)?
+        };
+        let topic = decode_topic(topic, properties.topic_alias, &reader)?;
+        // All at once, and not field by field over a default: this is the most frequent of packets.
+        Ok(Publish {
             dup: first & 0x08 != 0,
             qos,
             retain: first & 0x01 != 0,
             topic,
             packet_id,
-            ..Publish::default()
-        };
-        if reader.version().is_v5() {
-            let section = reader.section()?;
-            if !section.is_empty() {
-                publish.decode_properties(section, role)?;
-            }
-        }
-        publish.check_topic(&reader)?;
-        publish.payload = reader.remainder();
-        Ok(publish)
+            topic_alias: properties.topic_alias,
+            message_expiry: properties.message_expiry,
+            subscription_ids: properties.subscription_ids,
+            properties: properties.encoded,
+            payload: reader.remainder(),
+        })
     }
+}
 
-    fn decode_properties(&mut self, reader: Reader<'_>, role: Role) -> Result<(), DecodeError> {
+/// The properties of a PUBLISH.
+#[derive(Default)]
+struct Properties {
+    topic_alias: Option<NonZeroU16>,
+    message_expiry: Option<u32>,
+    subscription_ids: SmallVec<[u32; 1]>,
+    encoded: Bytes,
+}
+
+impl Properties {
+    fn decode(reader: Reader<'_>, role: Role) -> Result<Properties, DecodeError> {
+        let mut properties = Properties::default();
         let mut kept = Kept::new(reader.rest());
         let mut section = Section::over(reader.clone());
         loop {
@@ -126,17 +141,19 @@ impl Publish {
                 break;
             };
             match identifier {
-                Identifier::MessageExpiry => self.message_expiry = Some(section.u32()?),
+                Identifier::MessageExpiry => properties.message_expiry = Some(section.u32()?),
                 Identifier::TopicAlias => {
                     let alias = NonZeroU16::new(section.u16()?).ok_or(DecodeError::TopicAlias)?;
-                    self.topic_alias = Some(alias);
+                    properties.topic_alias = Some(alias);
                 }
                 // v5 [MQTT-3.3.4-6]
                 Identifier::SubscriptionId if role == Role::Server => {
                     return Err(section.misplaced());
                 }
                 Identifier::SubscriptionId => {
-                    self.subscription_ids.push(section.non_zero_variable()?);
+                    properties
+                        .subscription_ids
+                        .push(section.non_zero_variable()?);
                     section.may_repeat();
                 }
                 _ => {
@@ -145,27 +162,40 @@ impl Publish {
                 }
             }
         }
-        self.properties = kept.finish(&reader);
-        Ok(())
+        properties.encoded = kept.finish(&reader);
+        Ok(properties)
     }
+}
 
-    #[inline]
-    fn check_topic(&self, reader: &Reader<'_>) -> Result<(), DecodeError> {
-        let problem = match topic::validate(&self.topic) {
-            Ok(()) => return Ok(()),
-            Err(topic::Error::Empty) if self.topic_alias.is_some() => return Ok(()),
-            // v5 3.3.2.1
-            Err(topic::Error::Empty) if reader.version().is_v5() => {
-                return Err(reader.protocol("topic name", "empty without a topic alias"));
-            }
-            Err(topic::Error::Empty) => "empty",
-            Err(_) => "contains a wildcard",
-        };
-        Err(DecodeError::TopicName {
-            packet: Kind::Publish,
-            problem,
-        })
-    }
+/// The topic name; in one walk for all characters that it may not have, and one for its being UTF-8.
+#[inline]
+fn decode_topic<'a>(
+    topic: &'a [u8],
+    alias: Option<NonZeroU16>,
+    reader: &Reader<'a>,
+) -> Result<ByteString, DecodeError> {
+    // v5 [MQTT-3.3.2-1], v3.1.1 [MQTT-3.3.2-1]
+    let topic = ByteString::try_from(reader.share(topic))
+        .map_err(|_| reader.malformed("topic name", "not well-formed UTF-8"))?;
+    let problem = match topic::validate(&topic) {
+        Ok(()) => return Ok(topic),
+        Err(topic::Error::Empty) if alias.is_some() => return Ok(ByteString::new()),
+        // v5 3.3.2.1
+        Err(topic::Error::Empty) if reader.version().is_v5() => {
+            return Err(reader.protocol("topic name", "empty without a topic alias"));
+        }
+        // v5 [MQTT-1.5.4-2], v3.1.1 [MQTT-1.5.3-2]
+        Err(topic::Error::Null) => {
+            return Err(reader.malformed("topic name", "contains the character U+0000"));
+        }
+        Err(topic::Error::Empty) => "empty",
+        // v5 and v3.1.1 [MQTT-3.3.2-2]
+        Err(_) => "contains a wildcard",
+    };
+    Err(DecodeError::TopicName {
+        packet: Kind::Publish,
+        problem,
+    })
 }
 
 /// Everything of a PUBLISH but its payload, borrowed: what the senders of many messages fill in
