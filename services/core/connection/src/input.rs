@@ -5,7 +5,10 @@ use std::sync::Arc;
 use catena_mqtt::{DecodeError, Packet, ReasonCode};
 use catena_shard::{
     Message, Time,
-    effect::{AlsoAttach, Attached, Connected, Kick, Published, Pubrel, Recorded, Released, Subscribed, Target, Unsubscribed},
+    effect::{
+        AlsoAttach, Attached, Connected, Kick, Published, Pubrel, Recorded, Released, Subscribed,
+        Target, Unsubscribed,
+    },
 };
 use catena_slots::ShardId;
 

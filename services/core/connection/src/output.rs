@@ -61,7 +61,10 @@ impl Output {
 
     /// Forgets everything: the socket is gone.
     pub fn clear(&mut self) {
-        *self = Output { close: self.close, ..Output::default() };
+        *self = Output {
+            close: self.close,
+            ..Output::default()
+        };
     }
 
     /// The pieces that wait, oldest first, for a vectored write.

@@ -54,7 +54,11 @@ pub enum AuthRequest<'a> {
     /// CONNECT, with everything in it.
     Connect(&'a Connect),
     /// AUTH, in the exchange that CONNECT began or as a re-authentication.
-    Continue { method: &'a str, data: Option<&'a Bytes>, reauthenticate: bool },
+    Continue {
+        method: &'a str,
+        data: Option<&'a Bytes>,
+        reauthenticate: bool,
+    },
 }
 
 /// What authentication decided.

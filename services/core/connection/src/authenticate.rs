@@ -1,0 +1,138 @@
+//! AUTH, and what the gateway says of the client's proofs. v5 4.12
+
+use catena_mqtt::{
+    Packet, ReasonCode,
+    packet::{Auth, Kind},
+};
+
+use crate::{
+    Connection, Outside,
+    connection::Phase,
+    input::Now,
+    outside::{AuthOutcome, AuthRequest},
+};
+
+impl Connection {
+    /// AUTH in the exchange that CONNECT began.
+    pub(crate) fn on_auth_at_connect<O: Outside>(
+        &mut self,
+        auth: &Auth,
+        now: Now,
+        outside: &mut O,
+    ) {
+        // v5 [MQTT-4.12.0-3], [MQTT-4.12.0-5]
+        if auth.reason != ReasonCode::ContinueAuthentication || !self.is_method_of(auth) {
+            return self.refuse(ReasonCode::BadAuthenticationMethod, now, outside);
+        }
+        if let Phase::Authenticating { waiting, .. } = &mut self.phase {
+            *waiting = true;
+        }
+        self.ask_about(auth, false, now, outside);
+    }
+
+    /// AUTH of a live client: re-authentication. v5 4.12.1
+    pub(crate) fn on_auth<O: Outside>(&mut self, auth: &Auth, now: Now, outside: &mut O) {
+        let begins = auth.reason == ReasonCode::ReAuthenticate;
+        // v5 [MQTT-4.12.0-7], [MQTT-4.12.1-1]
+        if self.authentication_method.is_none() || begins == self.reauthenticating {
+            return self.fail(ReasonCode::ProtocolError, "AUTH out of place", now, outside);
+        }
+        if !self.is_method_of(auth) {
+            let text = "not the authentication method of CONNECT";
+            return self.fail(ReasonCode::BadAuthenticationMethod, text, now, outside);
+        }
+        self.reauthenticating = true;
+        self.ask_about(auth, true, now, outside);
+    }
+
+    fn is_method_of(&self, auth: &Auth) -> bool {
+        auth.method.is_some() && auth.method == self.authentication_method
+    }
+
+    fn ask_about<O: Outside>(
+        &mut self,
+        auth: &Auth,
+        reauthenticate: bool,
+        now: Now,
+        outside: &mut O,
+    ) {
+        let Some(method) = self.authentication_method.clone() else {
+            return;
+        };
+        let data = auth.data.as_ref();
+        let request = AuthRequest::Continue {
+            method: &method,
+            data,
+            reauthenticate,
+        };
+        if let Some(outcome) = outside.authenticate(request) {
+            self.on_outcome(outcome, now, outside);
+        }
+    }
+
+    pub(crate) fn on_outcome<O: Outside>(
+        &mut self,
+        outcome: AuthOutcome,
+        now: Now,
+        outside: &mut O,
+    ) {
+        match std::mem::replace(&mut self.phase, Phase::Gone) {
+            Phase::Authenticating { mut entering, .. } => match outcome {
+                AuthOutcome::Accepted { principal, data } => {
+                    entering.principal = principal;
+                    entering.authentication_data = data;
+                    self.enter(entering, now, outside);
+                }
+                AuthOutcome::Continue { data } => {
+                    self.phase = Phase::Authenticating {
+                        entering,
+                        waiting: false,
+                    };
+                    self.write_auth(ReasonCode::ContinueAuthentication, data, outside);
+                }
+                AuthOutcome::Refused(reason) => self.refuse(reason, now, outside),
+            },
+            other => {
+                self.phase = other;
+                if self.reauthenticating && self.is_live() {
+                    self.on_reauthenticated(outcome, now, outside);
+                }
+            }
+        }
+    }
+
+    fn on_reauthenticated<O: Outside>(&mut self, outcome: AuthOutcome, now: Now, outside: &mut O) {
+        match outcome {
+            AuthOutcome::Accepted { data, .. } => {
+                self.reauthenticating = false;
+                self.write_auth(ReasonCode::Success, data, outside);
+            }
+            AuthOutcome::Continue { data } => {
+                self.write_auth(ReasonCode::ContinueAuthentication, data, outside);
+            }
+            AuthOutcome::Refused(reason) => {
+                let valid = reason.is_valid_in(Kind::Disconnect);
+                let reason = if valid {
+                    reason
+                } else {
+                    ReasonCode::NotAuthorized
+                };
+                self.fail(reason, "", now, outside);
+            }
+        }
+    }
+
+    fn write_auth<O: Outside>(
+        &mut self,
+        reason: ReasonCode,
+        data: Option<bytes::Bytes>,
+        outside: &mut O,
+    ) {
+        let Some(method) = self.authentication_method.clone() else {
+            return;
+        };
+        let mut auth = Box::new(Auth::new(reason, method));
+        auth.data = data;
+        self.write(&Packet::Auth(auth), outside);
+    }
+}

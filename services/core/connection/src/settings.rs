@@ -1,0 +1,37 @@
+//! What Broker and listener say of connections.
+
+use bytestring::ByteString;
+use catena_mqtt::encode::PACKET_SIZE_MAX;
+
+/// Settings of connections, shared by all of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Publishes above QoS 0 that a client may have unacknowledged; told in CONNACK. 1 to 65,535.
+    pub receive_maximum: u16,
+    /// Upper bound of the Receive Maximum that a client asks for. 1 to 65,535.
+    pub client_receive_maximum_max: u16,
+    /// Bytes of a whole packet from a client; told in CONNACK.
+    pub maximum_packet_size: u32,
+    /// Topic aliases that a client may set; 0: none.
+    pub topic_alias_maximum: u16,
+    /// Upper bound of the session expiry, in seconds, and that of 3.1.1 sessions with clean session 0 `[F-16]`.
+    pub session_expiry_max: u32,
+    /// Upper bound of the keep alive, in seconds. 0 and 65,535: none.
+    pub keep_alive_max: u16,
+    /// Where clients are sent that we turn away `[F-26]`.
+    pub server_reference: Option<ByteString>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            receive_maximum: 1024,
+            client_receive_maximum_max: u16::MAX,
+            maximum_packet_size: PACKET_SIZE_MAX,
+            topic_alias_maximum: 32,
+            session_expiry_max: 3600,
+            keep_alive_max: u16::MAX,
+            server_reference: None,
+        }
+    }
+}
