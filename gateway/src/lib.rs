@@ -1,1 +1,25 @@
-//! Skeleton.
+//! The gateway: listeners, client connections, and links to shards.
+//!
+//! A gateway has *workers*, one per thread; a connection lives on one worker and never leaves it. A worker has one link
+//! to each shard and is an origin of its own. What a client may do is decided by `catena-connection`, which is pure;
+//! here are its sockets, its timers and its way to the shards. The gateway keeps nothing that it could not lose.
+//! Start reading at [`gateway`], then [`worker`].
+
+pub mod config;
+pub mod counters;
+pub mod gateway;
+pub mod limits;
+pub mod links;
+pub mod listener;
+pub mod worker;
+
+mod buffers;
+mod client;
+mod clients;
+mod link;
+mod room;
+mod router;
+mod timers;
+
+pub use config::Config;
+pub use gateway::Gateway;

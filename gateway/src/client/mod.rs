@@ -1,0 +1,367 @@
+//! The task of one connection: it owns the socket, and does nothing but move bytes and time.
+//!
+//! A turn: hand in what was read, let the protocol gather its answers, write all of them at once. Reading goes on when
+//! the client does not take what is written, and the other way round, as far as the protocol allows.
+
+mod read;
+mod write;
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use catena_connection::{Input, input::Now, output::LOW_WATER_BYTES};
+use catena_shard::ConnId;
+use tokio::{io::AsyncWrite, net::TcpStream};
+use tracing::debug;
+
+use crate::{
+    client::read::{Inbound, Read},
+    limits::{CONNECT_MS, LINGER_BYTES, LINGER_MS, TURN_BYTES, TURN_PACKETS, WRITE_STALL_MS},
+    room::Seat,
+    worker::Shared,
+};
+
+/// The task.
+#[derive(Debug)]
+pub(crate) struct Task {
+    worker: Rc<Shared>,
+    id: ConnId,
+    phase: Phase,
+    inbound: Inbound,
+    /// CONNECT has to be here by then.
+    connect_by: Option<Now>,
+    /// Since when the client takes nothing of what is to be written.
+    stalled_since: Option<Now>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Bytes go both ways.
+    Serving(Socket),
+    /// The last byte is written; what still comes is thrown away.
+    Lingering {
+        socket: Socket,
+        until: Now,
+        left: usize,
+    },
+    /// The socket is gone; the last ops are still to be answered.
+    Leaving,
+}
+
+#[derive(Debug)]
+struct Socket {
+    stream: TcpStream,
+    _seat: Seat,
+}
+
+/// What one turn may still do.
+struct Budget {
+    bytes: usize,
+    packets: usize,
+}
+
+/// How far a write came.
+enum Written {
+    AsMuchAsTaken,
+    /// Nothing will be written any more.
+    Last,
+}
+
+impl Task {
+    pub fn new(worker: Rc<Shared>, id: ConnId, stream: TcpStream, seat: Seat, now: Now) -> Task {
+        Task {
+            worker,
+            id,
+            phase: Phase::Serving(Socket {
+                stream,
+                _seat: seat,
+            }),
+            inbound: Inbound::default(),
+            connect_by: Some(now.plus_millis(CONNECT_MS)),
+            stalled_since: None,
+        }
+    }
+}
+
+impl Future for Task {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let now = self.worker.now();
+        self.keep_time(now);
+        match self.phase {
+            Phase::Serving(_) => {
+                if self.serve(cx, now).is_err() {
+                    self.close(now);
+                }
+            }
+            Phase::Lingering { .. } => self.linger(cx, now),
+            Phase::Leaving => self.flush(now),
+        }
+        self.rest(cx)
+    }
+}
+
+impl Task {
+    fn serve(&mut self, cx: &mut Context<'_>, now: Now) -> io::Result<()> {
+        let mut budget = Budget {
+            bytes: TURN_BYTES,
+            packets: TURN_PACKETS,
+        };
+        while self.hand_in(now, &mut budget) {
+            if budget.bytes == 0 || budget.packets == 0 {
+                // Others have their turn.
+                cx.waker().wake_by_ref();
+                break;
+            }
+            let Phase::Serving(socket) = &mut self.phase else {
+                break;
+            };
+            match self
+                .inbound
+                .poll_read(cx, &mut socket.stream, &self.worker.chunk)
+            {
+                Poll::Pending => break,
+                Poll::Ready(Ok(Read::Bytes(count))) => {
+                    budget.bytes = budget.bytes.saturating_sub(count)
+                }
+                Poll::Ready(Ok(Read::End)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Poll::Ready(Err(error)) => return Err(error),
+            }
+        }
+        self.flush(now);
+        if let Written::Last = self.write(cx, now)? {
+            self.begin_to_linger(cx, now);
+        }
+        Ok(())
+    }
+
+    /// Hands packets to the protocol; whether it wants more than there are.
+    fn hand_in(&mut self, now: Now, budget: &mut Budget) -> bool {
+        let clients = &mut *self.worker.clients.borrow_mut();
+        let router = &mut *self.worker.router.borrow_mut();
+        let Some(client) = clients.get_mut(self.id) else {
+            return false;
+        };
+        loop {
+            if client.output.is_closing() {
+                self.inbound.forget();
+                return false;
+            }
+            if !client.protocol.reads() {
+                self.inbound.shrink();
+                return false;
+            }
+            if budget.packets == 0 {
+                return true;
+            }
+            match self
+                .inbound
+                .next(client.protocol.version(), &client.protocol.limits())
+            {
+                Ok(None) => return true,
+                Ok(Some(packet)) => {
+                    budget.packets -= 1;
+                    client.handle(Input::Packet(packet), now, router);
+                }
+                Err(error) => {
+                    debug!(conn = self.id.0, %error, "a packet that is none");
+                    self.inbound.forget();
+                    client.handle(Input::Malformed(error), now, router);
+                    if !client.output.is_closing() {
+                        client.output.close();
+                    }
+                }
+            }
+        }
+    }
+
+    fn flush(&mut self, now: Now) {
+        let clients = &mut *self.worker.clients.borrow_mut();
+        let router = &mut *self.worker.router.borrow_mut();
+        if let Some(client) = clients.get_mut(self.id) {
+            client.flush(now, router);
+        }
+    }
+
+    /// Writes as much as the client takes.
+    fn write(&mut self, cx: &mut Context<'_>, now: Now) -> io::Result<Written> {
+        let Phase::Serving(socket) = &mut self.phase else {
+            return Ok(Written::AsMuchAsTaken);
+        };
+        let clients = &mut *self.worker.clients.borrow_mut();
+        let router = &mut *self.worker.router.borrow_mut();
+        let Some(client) = clients.get_mut(self.id) else {
+            return Ok(Written::AsMuchAsTaken);
+        };
+        let before = client.output.len();
+        if before == 0 && !client.output.is_closing() {
+            return Ok(Written::AsMuchAsTaken);
+        }
+        let outcome = write::poll_write(cx, &mut socket.stream, &mut client.output);
+        if client.output.len() < before {
+            self.stalled_since = None;
+        }
+        match outcome {
+            Poll::Ready(outcome) => outcome?,
+            Poll::Pending => {
+                self.stalled_since.get_or_insert(now);
+            }
+        }
+        if before >= LOW_WATER_BYTES && client.output.len() < LOW_WATER_BYTES {
+            client.handle(Input::Drained, now, router);
+            // What that made possible is done in the next turn.
+            cx.waker().wake_by_ref();
+        }
+        if client.output.is_empty() {
+            router.buffers.take_back(&mut client.output);
+            if client.output.is_closing() {
+                client.is_closed = true;
+                client.handle(Input::Closed, now, router);
+                return Ok(Written::Last);
+            }
+        }
+        Ok(Written::AsMuchAsTaken)
+    }
+
+    fn begin_to_linger(&mut self, cx: &mut Context<'_>, now: Now) {
+        let Phase::Serving(mut socket) = std::mem::replace(&mut self.phase, Phase::Leaving) else {
+            return;
+        };
+        // An error means that the client is gone already.
+        let _ = Pin::new(&mut socket.stream).poll_shutdown(cx);
+        self.stalled_since = None;
+        self.connect_by = None;
+        self.phase = Phase::Lingering {
+            socket,
+            until: now.plus_millis(LINGER_MS),
+            left: LINGER_BYTES,
+        };
+        cx.waker().wake_by_ref();
+    }
+
+    fn linger(&mut self, cx: &mut Context<'_>, now: Now) {
+        self.flush(now);
+        let Phase::Lingering {
+            socket,
+            until,
+            left,
+        } = &mut self.phase
+        else {
+            return;
+        };
+        let is_over = loop {
+            if now >= *until {
+                break true;
+            }
+            match self
+                .inbound
+                .poll_read(cx, &mut socket.stream, &self.worker.chunk)
+            {
+                Poll::Pending => break false,
+                Poll::Ready(Ok(Read::Bytes(count))) if count < *left => {
+                    *left -= count;
+                    self.inbound.forget();
+                }
+                Poll::Ready(_) => break true,
+            }
+        };
+        if is_over {
+            self.phase = Phase::Leaving;
+        }
+    }
+
+    /// The socket broke or the client closed it.
+    fn close(&mut self, now: Now) {
+        let clients = &mut *self.worker.clients.borrow_mut();
+        let router = &mut *self.worker.router.borrow_mut();
+        if let Some(client) = clients.get_mut(self.id) {
+            client.is_closed = true;
+            client.handle(Input::Closed, now, router);
+            client.flush(now, router);
+            client.output.clear();
+        }
+        self.phase = Phase::Leaving;
+        self.inbound.forget();
+        self.stalled_since = None;
+        self.connect_by = None;
+    }
+
+    /// What is due by now.
+    fn keep_time(&mut self, now: Now) {
+        let is_late = {
+            let clients = &mut *self.worker.clients.borrow_mut();
+            let router = &mut *self.worker.router.borrow_mut();
+            let Some(client) = clients.get_mut(self.id) else {
+                return;
+            };
+            if client.protocol.version().is_some() {
+                self.connect_by = None;
+            }
+            if client
+                .protocol
+                .deadline()
+                .is_some_and(|deadline| deadline <= now)
+            {
+                client.handle(Input::Time, now, router);
+            }
+            self.connect_by.is_some_and(|by| by <= now)
+        };
+        let has_stalled = self
+            .stalled_since
+            .is_some_and(|since| since.plus_millis(WRITE_STALL_MS) <= now);
+        if is_late {
+            self.worker.counters.connect_timeouts.add();
+        }
+        if has_stalled {
+            self.worker.counters.stalled.add();
+        }
+        if is_late || has_stalled {
+            self.close(now);
+        }
+    }
+
+    /// Ends the task if nothing is left, else sleeps until something comes.
+    fn rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let clients = &mut *self.worker.clients.borrow_mut();
+        let Some(client) = clients.get_mut(self.id) else {
+            return Poll::Ready(());
+        };
+        if client.protocol.finished() {
+            match self.phase {
+                Phase::Leaving => {
+                    clients.remove(self.id);
+                    return Poll::Ready(());
+                }
+                // The protocol has nothing more to say.
+                Phase::Serving(_) if !client.output.is_closing() => {
+                    client.output.close();
+                    cx.waker().wake_by_ref();
+                }
+                _ => {}
+            }
+        }
+        let lingers = match &self.phase {
+            Phase::Lingering { until, .. } => Some(*until),
+            _ => None,
+        };
+        let stalls = self
+            .stalled_since
+            .map(|since| since.plus_millis(WRITE_STALL_MS));
+        let deadlines = [client.protocol.deadline(), self.connect_by, stalls, lingers];
+        if let Some(next) = deadlines.into_iter().flatten().min() {
+            if client.armed.is_none_or(|armed| next < armed) {
+                let at = self.worker.timers.borrow_mut().enter(self.id, next);
+                // Rounded up to a step, it may be the one that is armed already.
+                client.armed = Some(at);
+            }
+        }
+        client.sleep(cx.waker());
+        Poll::Pending
+    }
+}

@@ -1,0 +1,144 @@
+//! A worker's connections: each a protocol, what is to be written, and the task that owns the socket.
+
+use std::{sync::Arc, task::Waker};
+
+use catena_connection::{Connection, Input, Output, Settings, input::Now};
+use catena_shard::ConnId;
+use slab::Slab;
+
+use crate::router::{Router, View};
+
+/// One connection, without its socket.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub id: ConnId,
+    pub protocol: Connection,
+    pub output: Output,
+    /// The task that owns the socket, unless it is awake.
+    task: Option<Waker>,
+    /// The moment at which the worker's timers wake the task, if they will.
+    pub armed: Option<Now>,
+    /// The socket is gone; the last ops are still to be answered.
+    pub is_closed: bool,
+}
+
+/// All connections of a worker.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    slab: Slab<Box<Client>>,
+    /// Connections ever made.
+    made: u32,
+}
+
+impl Clients {
+    /// Adds a connection that waits for CONNECT.
+    pub fn insert(&mut self, settings: Arc<Settings>, entropy: u128, now: Now) -> ConnId {
+        let entry = self.slab.vacant_entry();
+        // The count makes the name unique, the place in the slab makes it quick to find.
+        self.made = self.made.wrapping_add(1);
+        let id = ConnId(u64::from(self.made) << 32 | entry.key() as u64);
+        entry.insert(Box::new(Client {
+            id,
+            protocol: Connection::new(settings, id, entropy, now),
+            output: Output::default(),
+            task: None,
+            armed: None,
+            is_closed: false,
+        }));
+        id
+    }
+
+    pub fn get(&self, id: ConnId) -> Option<&Client> {
+        self.slab
+            .get(place(id))
+            .map(|client| &**client)
+            .filter(|client| client.id == id)
+    }
+
+    pub fn get_mut(&mut self, id: ConnId) -> Option<&mut Client> {
+        self.slab
+            .get_mut(place(id))
+            .map(|client| &mut **client)
+            .filter(|client| client.id == id)
+    }
+
+    pub fn remove(&mut self, id: ConnId) {
+        if self.get(id).is_some() {
+            self.slab.remove(place(id));
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = ConnId> {
+        self.slab.iter().map(|(_, client)| client.id)
+    }
+
+    /// Whether the client behind `id` is gone.
+    pub fn is_closed(&self, id: ConnId) -> bool {
+        self.get(id).is_none_or(|client| client.is_closed)
+    }
+}
+
+fn place(id: ConnId) -> usize {
+    id.0 as u32 as usize
+}
+
+impl Client {
+    pub fn handle(&mut self, input: Input<'_>, now: Now, router: &mut Router) {
+        let mut view = View {
+            conn: self.id,
+            now,
+            router,
+            output: &mut self.output,
+        };
+        self.protocol.handle(input, now, &mut view);
+    }
+
+    pub fn flush(&mut self, now: Now, router: &mut Router) {
+        let mut view = View {
+            conn: self.id,
+            now,
+            router,
+            output: &mut self.output,
+        };
+        self.protocol.flush(&mut view);
+    }
+
+    /// Wakes the task of `waker` at the next [`Client::wake`].
+    pub fn sleep(&mut self, waker: &Waker) {
+        match &mut self.task {
+            Some(task) => task.clone_from(waker),
+            task => *task = Some(waker.clone()),
+        }
+    }
+
+    /// Wakes the task, once however much comes for it.
+    pub fn wake(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // An effect for a client that is gone must not reach the one that came after it.
+    #[test]
+    fn a_place_that_is_used_again_has_another_name() {
+        let mut clients = Clients::default();
+        let settings = Arc::new(Settings::default());
+        let first = clients.insert(settings.clone(), 0, Now(0));
+        clients.remove(first);
+        let second = clients.insert(settings, 0, Now(0));
+        assert_eq!(place(first), place(second));
+        assert!(clients.get(first).is_none() && clients.get(second).is_some());
+        assert!(clients.is_closed(first));
+        clients.remove(first);
+        assert_eq!(clients.len(), 1);
+    }
+}

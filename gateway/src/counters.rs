@@ -1,0 +1,146 @@
+//! What a gateway counts. One set per worker: no two threads write to one.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use catena_connection::outside::Event;
+use tracing::{info, warn};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)+) => {
+        /// Counts since the start.
+        #[derive(Debug, Default)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: Counter,)+
+        }
+
+        /// The counts at one moment.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        pub struct Counts {
+            $($(#[$doc])* pub $name: u64,)+
+        }
+
+        impl Counters {
+            /// Adds what was counted here to `sum`.
+            pub fn add_to(&self, sum: &mut Counts) {
+                $(sum.$name += self.$name.get();)+
+            }
+        }
+
+        impl Counts {
+            /// What was counted since `before`.
+            pub fn since(&self, before: &Counts) -> Counts {
+                Counts { $($name: self.$name - before.$name,)+ }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Sockets that were accepted.
+    accepted,
+    /// Sockets closed at once because there were too many.
+    over_limit,
+    /// Times that the system gave no socket.
+    accept_errors,
+    /// Clients that were told yes.
+    connected,
+    /// Clients that were told no.
+    refused,
+    /// Sockets whose CONNECT did not come in time.
+    connect_timeouts,
+    /// Connections that ended by DISCONNECT.
+    disconnected,
+    /// Connections that ended by an error, or without a word.
+    lost,
+    /// Clients closed because they took nothing for too long.
+    stalled,
+    /// QoS 0 deliveries without room.
+    dropped_outgoing,
+    /// QoS 0 publishes without room.
+    dropped_incoming,
+    /// Deliveries too large for the client, or expired.
+    discarded,
+    /// Publishes that were refused.
+    publishes_refused,
+    /// Links that broke.
+    links_broken,
+}
+
+/// One count.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Counts one more.
+    pub fn add(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    /// How many so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Counters {
+    /// Counts what a connection tells.
+    pub fn count(&self, event: Event) {
+        match event {
+            Event::Connected { .. } => self.connected.add(),
+            Event::Disconnected(reason) if reason.is_error() => self.lost.add(),
+            Event::Disconnected(_) => self.disconnected.add(),
+            Event::Refused(_) => self.refused.add(),
+            Event::DroppedOutgoing => self.dropped_outgoing.add(),
+            Event::DroppedIncoming => self.dropped_incoming.add(),
+            Event::Discarded => self.discarded.add(),
+            Event::PublishRefused(_) => self.publishes_refused.add(),
+        }
+    }
+}
+
+impl Counts {
+    /// Logs what happened in a while of `seconds`: nothing if nothing did, a warning if something was lost or refused.
+    pub fn log(&self, seconds: u64) {
+        if self.connected + self.disconnected + self.lost > 0 {
+            info!(
+                connected = self.connected,
+                disconnected = self.disconnected,
+                lost = self.lost,
+                "clients in the last {seconds} s"
+            );
+        }
+        if self.dropped_outgoing + self.dropped_incoming + self.discarded + self.publishes_refused
+            > 0
+        {
+            warn!(
+                dropped_outgoing = self.dropped_outgoing,
+                dropped_incoming = self.dropped_incoming,
+                discarded = self.discarded,
+                publishes_refused = self.publishes_refused,
+                "messages not delivered in the last {seconds} s"
+            );
+        }
+        if self.refused
+            + self.over_limit
+            + self.accept_errors
+            + self.connect_timeouts
+            + self.stalled
+            > 0
+        {
+            warn!(
+                refused = self.refused,
+                over_limit = self.over_limit,
+                accept_errors = self.accept_errors,
+                connect_timeouts = self.connect_timeouts,
+                stalled = self.stalled,
+                "clients turned away in the last {seconds} s"
+            );
+        }
+        if self.links_broken > 0 {
+            warn!(
+                links_broken = self.links_broken,
+                "links to shards in the last {seconds} s"
+            );
+        }
+    }
+}

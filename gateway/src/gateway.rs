@@ -1,0 +1,64 @@
+//! A gateway: its workers, and what is common to them.
+
+use std::sync::Arc;
+
+use catena_runtime::shutdown::Shutdown;
+use tokio::sync::mpsc;
+
+use crate::{
+    config::Config,
+    counters::{Counters, Counts},
+    limits::ARRIVALS,
+    listener::Listener,
+    room::Room,
+    worker::{Acceptor, Worker},
+};
+
+/// What is seen of a gateway from outside.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    counters: Vec<Arc<Counters>>,
+}
+
+impl Gateway {
+    /// A gateway that serves clients on `listeners` once each of its workers runs, on a thread of its own.
+    /// It drains when `shutdown` begins.
+    pub fn new(
+        config: &Config,
+        listeners: Vec<Listener>,
+        shutdown: &Shutdown,
+    ) -> (Gateway, Vec<Worker>) {
+        let count = config.workers.max(1);
+        let (workers, arrivals): (Vec<_>, Vec<_>) =
+            (0..count).map(|_| mpsc::channel(ARRIVALS)).unzip();
+        let room = Room::new(config.connections_max);
+        let mut acceptor = Some(Acceptor {
+            listeners,
+            workers,
+            room,
+        });
+        let counters: Vec<Arc<Counters>> = (0..count).map(|_| Arc::default()).collect();
+        let workers = (0..count)
+            .zip(arrivals)
+            .zip(&counters)
+            .map(|((index, arrivals), counters)| Worker {
+                index,
+                config: config.clone(),
+                arrivals,
+                counters: counters.clone(),
+                shutdown: shutdown.clone(),
+                acceptor: acceptor.take(),
+            })
+            .collect();
+        (Gateway { counters }, workers)
+    }
+
+    /// What all workers have counted.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for counters in &self.counters {
+            counters.add_to(&mut counts);
+        }
+        counts
+    }
+}

@@ -1,0 +1,100 @@
+//! Every limit of a gateway, with its unit. Those of one connection's protocol stand in `catena_connection::bounds`.
+
+use catena_connection::output::HIGH_WATER_BYTES;
+
+/// Bytes of the buffer that all connections of a worker read into.
+pub const READ_CHUNK_BYTES: usize = 64 * 1024;
+
+/// Room below which the rest of that buffer is left, and a new one taken, in bytes.
+pub const READ_ROOM_BYTES: usize = 8 * 1024;
+
+/// Packets of this size and more are gathered in a buffer of their own, in bytes.
+pub const LARGE_PACKET_BYTES: usize = READ_CHUNK_BYTES / 2;
+
+/// Bytes that one connection may read before others have their turn.
+pub const TURN_BYTES: usize = 256 * 1024;
+
+/// Packets that one connection may bring before others have their turn.
+pub const TURN_PACKETS: usize = 1_000;
+
+/// Pieces of one vectored write.
+pub const WRITE_PIECES: usize = 64;
+
+/// Write buffers that a worker keeps for the next connection that needs one.
+pub const SPARE_BUFFERS: usize = 64;
+
+/// A write buffer that grew beyond this is not kept, in bytes.
+pub const SPARE_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Milliseconds from the accept to the end of CONNECT.
+pub const CONNECT_MS: u64 = 10_000;
+
+/// Milliseconds for which a client may take nothing although something is to be written; then it is closed.
+pub const WRITE_STALL_MS: u64 = 60_000;
+
+/// Milliseconds for which a socket is kept after the last byte was written, so that the client reads it: closing with
+/// unread bytes in hand would take it from the client's hands.
+pub const LINGER_MS: u64 = 1_000;
+
+/// Bytes that are thrown away in that time.
+pub const LINGER_BYTES: usize = 1024 * 1024;
+
+/// Milliseconds to which timers of connections are rounded up.
+pub const TIMER_STEP_MS: u64 = 16;
+
+/// Accepted sockets that wait for a worker. When full: accepting waits.
+pub const ARRIVALS: usize = 1024;
+
+/// Connections that the system queues before they are accepted.
+pub const BACKLOG: i32 = 4096;
+
+/// Milliseconds without accepting after the system had no file or memory for a socket.
+pub const ACCEPT_PAUSE_MS: u64 = 100;
+
+/// Files that are not for connections: logs, links, listeners, data.
+pub const FILES_KEPT_BACK: u64 = 256;
+
+/// Connections where the system names no limit of open files.
+pub const CONNECTIONS_MAX: usize = 1_000_000;
+
+/// Publishes of one link that are not yet committed `[F-61]`.
+pub const LINK_PUBLISHES: usize = 8_192;
+
+/// Bytes of them; one publish always fits.
+pub const LINK_PUBLISH_BYTES: usize = 16 * 1024 * 1024;
+
+/// QoS 0 publishes of one link that the shard has not yet handled.
+pub const DIRECT_PUBLISHES: u64 = 8_192;
+
+/// Bytes of QoS 0 publishes that wait to be sent; one always fits.
+pub const DIRECT_BYTES: usize = 16 * 1024 * 1024;
+
+/// Effects after which they are acknowledged even if no op travels `[C-44]`.
+pub const ACK_EFFECTS: u64 = 256;
+
+/// Bytes of effects after which they are acknowledged even if no op travels `[C-44]`.
+pub const ACK_BYTES: usize = 64 * 1024;
+
+/// Milliseconds after which an idle link acknowledges what it took.
+pub const ACK_IDLE_MS: u64 = 50;
+
+/// Messages taken from a link before others on the thread have their turn.
+pub const LINK_TURN_MESSAGES: usize = 32;
+
+/// Milliseconds before a link is opened again, the second time; the first is at once. Doubled each time.
+pub const REOPEN_MS: u64 = 20;
+
+/// The most milliseconds before a link is opened again.
+pub const REOPEN_MS_MAX: u64 = 2_000;
+
+/// Milliseconds that clients have to leave when the gateway drains.
+pub const DRAIN_MS: u64 = 10_000;
+
+/// Seconds between two summaries of what was counted.
+pub const SUMMARY_SECONDS: u64 = 60;
+
+const _: () = assert!(READ_ROOM_BYTES < READ_CHUNK_BYTES);
+const _: () = assert!(LARGE_PACKET_BYTES <= READ_CHUNK_BYTES - READ_ROOM_BYTES);
+const _: () = assert!(SPARE_BUFFER_BYTES <= HIGH_WATER_BYTES);
+const _: () = assert!(REOPEN_MS < REOPEN_MS_MAX);
+const _: () = assert!(ACK_BYTES < LINK_PUBLISH_BYTES);

@@ -1,0 +1,108 @@
+//! What connections ask of their worker: its links to the shards, and the few things beside.
+
+use std::sync::Arc;
+
+use catena_connection::{
+    Output, Outside,
+    input::Now,
+    outside::{AuthOutcome, AuthRequest, Event},
+};
+use catena_link::{Class, Full};
+use catena_mqtt::ReasonCode;
+use catena_shard::{ConnId, Op, Origin, Time, op::Publish};
+use catena_slots::{ShardId, SlotTable};
+
+use crate::{buffers::Buffers, counters::Counters, link::Link};
+
+/// A worker's links, one per shard.
+#[derive(Debug)]
+pub(crate) struct Router {
+    pub origin: Origin,
+    pub slots: SlotTable,
+    pub links: Vec<Link>,
+    pub buffers: Buffers,
+    pub counters: Arc<Counters>,
+}
+
+impl Router {
+    pub fn new(origin: Origin, slots: SlotTable, counters: Arc<Counters>) -> Router {
+        let links = slots.shards().map(|_| Link::new()).collect();
+        Router {
+            origin,
+            slots,
+            links,
+            buffers: Buffers::default(),
+            counters,
+        }
+    }
+
+    pub fn link(&mut self, shard: ShardId) -> &mut Link {
+        &mut self.links[shard.index()]
+    }
+}
+
+/// The gateway as one connection sees it.
+#[derive(Debug)]
+pub(crate) struct View<'a> {
+    pub conn: ConnId,
+    pub now: Now,
+    pub router: &'a mut Router,
+    pub output: &'a mut Output,
+}
+
+impl Outside for View<'_> {
+    fn slots(&self) -> &SlotTable {
+        &self.router.slots
+    }
+
+    fn send(&mut self, shard: ShardId, class: Class, op: Op) -> Result<u64, Full> {
+        self.router.link(shard).push(class, op)
+    }
+
+    fn committed_through(&self, shard: ShardId) -> u64 {
+        self.router.links[shard.index()].committed_through()
+    }
+
+    fn send_direct(&mut self, shard: ShardId, publish: Publish) -> Result<u64, Full> {
+        self.router.link(shard).push_direct(publish)
+    }
+
+    fn direct_through(&self, shard: ShardId) -> u64 {
+        self.router.links[shard.index()].direct_through()
+    }
+
+    fn await_progress(&mut self, shard: ShardId) {
+        let conn = self.conn;
+        self.router.link(shard).await_progress(conn);
+    }
+
+    fn shard_time(&self, shard: ShardId) -> Option<Time> {
+        self.router.links[shard.index()].time(self.now)
+    }
+
+    /// Everybody may come, and is anonymous. Who asks for a method by which to prove more is refused: it would be told
+    /// that it was believed.
+    fn authenticate(&mut self, request: AuthRequest<'_>) -> Option<AuthOutcome> {
+        Some(match request {
+            AuthRequest::Connect(connect) if connect.authentication_method.is_none() => {
+                AuthOutcome::Accepted {
+                    principal: None,
+                    data: None,
+                }
+            }
+            _ => AuthOutcome::Refused(ReasonCode::BadAuthenticationMethod),
+        })
+    }
+
+    fn count(&mut self, event: Event) {
+        self.router.counters.count(event);
+        if let Event::Connected { .. } | Event::Disconnected(_) | Event::Refused(_) = event {
+            tracing::debug!(conn = self.conn.0, ?event, "client");
+        }
+    }
+
+    fn output(&mut self) -> &mut Output {
+        self.router.buffers.lend(self.output);
+        self.output
+    }
+}
