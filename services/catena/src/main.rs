@@ -1,21 +1,40 @@
-//! The one binary.
+//! The one binary: arguments, and what they start.
 
 mod cli;
+mod standalone;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
-/// Catena, an MQTT broker
+/// Catena, an open MQTT broker: MQTT 3.1, 3.1.1 and 5
+///
+/// Without a command it runs a broker for this machine: `catena` listens on 127.0.0.1:1883.
+/// Try it from another terminal: `catena sub -t 'demo/#'`, then `catena pub -t demo/hello -m hi`.
 #[derive(Debug, Parser)]
-#[command(name = "catena", version)]
+#[command(name = "catena", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
-    command: cli::Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    standalone: standalone::Arguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Standalone(standalone::Arguments),
+    #[command(flatten)]
+    Client(cli::Command),
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().command.run() {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.command {
+        None => standalone::run(arguments.standalone),
+        Some(Command::Standalone(arguments)) => standalone::run(arguments),
+        Some(Command::Client(command)) => command.run(),
+    };
+    match outcome {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");

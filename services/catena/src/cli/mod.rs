@@ -1,6 +1,15 @@
-//! The command line beyond running a broker. Start reading at [`Command`].
+//! The command line beyond running a broker: `pub`, `sub` and `bench`.
+//!
+//! Start reading at [`Command`]. What `pub` and `sub` share lies beside them: the connection in
+//! [`client`], its options in [`options`], the properties of MQTT 5 in [`property`].
 
 pub mod bench;
+mod client;
+mod json;
+mod options;
+mod property;
+pub mod pub_;
+pub mod sub;
 mod value;
 mod words;
 
@@ -9,6 +18,8 @@ use std::process::ExitCode;
 /// The commands of a client, for the binary to list beside its own.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    Pub(pub_::Arguments),
+    Sub(sub::Arguments),
     Bench(bench::Arguments),
 }
 
@@ -22,6 +33,8 @@ impl Command {
     /// What to tell the user before exiting with 1.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self {
+            Command::Pub(arguments) => pub_::run(arguments),
+            Command::Sub(arguments) => sub::run(arguments),
             Command::Bench(arguments) => bench::run(arguments),
         }
     }

@@ -1,0 +1,407 @@
+//! Settings: flags, then the environment, then the file, then defaults.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use anyhow::{Context, bail};
+use catena_connection::Settings as Clients;
+use catena_runtime::{config, telemetry::Format};
+use catena_slots::SHARDS_MAX;
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+const LISTEN: &str = "127.0.0.1:1883";
+const LOG: &str = "info";
+const MIB: u64 = 1024 * 1024;
+const WORKERS_MAX: u16 = 256;
+
+/// The keys of the file, with the tables around them.
+const KEYS: &[&str] = &[
+    "listen",
+    "shards",
+    "workers",
+    "data_dir",
+    "log",
+    "log_format",
+    "memory_profile",
+    "clients.max_session_expiry_seconds",
+    "clients.max_message_expiry_seconds",
+    "clients.max_packet_size_bytes",
+    "clients.max_receive_maximum",
+    "clients.max_keep_alive_seconds",
+    "clients.subscriber_queue_limit.length",
+    "clients.subscriber_queue_limit.strategy",
+];
+
+/// Run a broker in one process
+///
+/// Everything has a default: `catena` alone listens on 127.0.0.1:1883, for programs on this machine.
+/// A flag overrides its environment variable, which overrides the key of the same name in the file of
+/// --config.
+///
+/// The file is TOML. Its keys are the flags, with underscores, and a table for what clients may do:
+///
+///   listen = ["127.0.0.1:1883"]
+///   memory_profile = "medium"
+///   [clients]
+///   max_session_expiry_seconds = 3600
+///   max_packet_size_bytes = 1048576
+///   [clients.subscriber_queue_limit]
+///   length = 10000
+///   strategy = "DropOldest"
+#[derive(Debug, Default, Args)]
+#[command(verbatim_doc_comment)]
+pub struct Arguments {
+    /// Where to listen for MQTT; may be given several times [default: 127.0.0.1:1883]
+    ///
+    /// Port 0 lets the system choose. 0.0.0.0:1883 lets everybody in who reaches this machine: there
+    /// is no authentication yet.
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        env = "CATENA_LISTEN",
+        value_delimiter = ','
+    )]
+    listen: Vec<SocketAddr>,
+
+    /// Into how many parts sessions, topics and queues are split [default: one per core]
+    #[arg(long, value_name = "N", env = "CATENA_SHARDS")]
+    shards: Option<usize>,
+
+    /// Threads that serve clients and run shards [default: one per core]
+    #[arg(long, value_name = "N", env = "CATENA_WORKERS")]
+    workers: Option<u16>,
+
+    /// Where data is to be kept; made if it is not there. Nothing is kept in it yet
+    #[arg(long, value_name = "DIR", env = "CATENA_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// How much memory the broker may use for messages, and its largest packet [default: medium]
+    #[arg(
+        long,
+        value_name = "PROFILE",
+        env = "CATENA_MEMORY_PROFILE",
+        ignore_case = true
+    )]
+    memory_profile: Option<Profile>,
+
+    /// What is logged: error, warn, info, debug, trace, or by part, as in info,catena_gateway=debug
+    /// [default: info]
+    #[arg(long, value_name = "FILTER", env = "CATENA_LOG")]
+    log: Option<String>,
+
+    /// How it is logged, on standard error: text or json [default: text]
+    #[arg(long, value_name = "FORMAT", env = "CATENA_LOG_FORMAT")]
+    log_format: Option<Format>,
+
+    /// A TOML file with the same settings, and more
+    #[arg(long, value_name = "FILE", env = "CATENA_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+/// How much memory messages may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+pub enum Profile {
+    /// 16 MiB of messages per shard, packets up to 4 MiB
+    #[serde(alias = "tiny")]
+    Tiny,
+    /// 64 MiB of messages per shard, packets up to 16 MiB
+    #[serde(alias = "low")]
+    Low,
+    /// 576 MiB of messages per shard, packets up to 64 MiB
+    #[default]
+    #[serde(alias = "medium")]
+    Medium,
+    /// 2 GiB of messages per shard, packets up to 256 MiB
+    #[serde(alias = "high")]
+    High,
+}
+
+impl Profile {
+    /// The incoming publish buffer of one shard, in bytes.
+    pub fn buffer_bytes(self) -> u64 {
+        MIB * match self {
+            Profile::Tiny => 16,
+            Profile::Low => 64,
+            Profile::Medium => 576,
+            Profile::High => 2048,
+        }
+    }
+
+    /// The largest packet of a client, in bytes.
+    fn packet_bytes(self) -> u32 {
+        MIB as u32
+            * match self {
+                Profile::Tiny => 4,
+                Profile::Low => 16,
+                Profile::Medium => 64,
+                Profile::High => 256,
+            }
+    }
+}
+
+/// The file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    listen: Vec<SocketAddr>,
+    shards: Option<usize>,
+    workers: Option<u16>,
+    data_dir: Option<PathBuf>,
+    log: Option<String>,
+    log_format: Option<Format>,
+    memory_profile: Option<Profile>,
+    clients: FileClients,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct FileClients {
+    max_session_expiry_seconds: Option<u32>,
+    max_message_expiry_seconds: Option<u32>,
+    max_packet_size_bytes: Option<u32>,
+    max_receive_maximum: Option<u16>,
+    max_keep_alive_seconds: Option<u16>,
+    subscriber_queue_limit: QueueLimit,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct QueueLimit {
+    length: Option<u64>,
+    strategy: Strategy,
+}
+
+/// What happens beyond the length of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+enum Strategy {
+    #[default]
+    #[serde(alias = "none")]
+    None,
+    #[serde(alias = "drop_oldest", alias = "dropOldest")]
+    DropOldest,
+}
+
+/// What the broker runs with.
+#[derive(Debug)]
+pub struct Settings {
+    pub listen: Vec<SocketAddr>,
+    pub shards: usize,
+    pub workers: u16,
+    pub data_dir: Option<PathBuf>,
+    pub log: String,
+    pub log_format: Format,
+    pub profile: Profile,
+    pub clients: Clients,
+    pub message_expiry_max: Option<u32>,
+    pub queue_length_max: Option<u64>,
+    pub queue_drop_oldest: bool,
+}
+
+impl Settings {
+    /// Reads the file, if one is named, and fills in defaults.
+    ///
+    /// # Errors
+    /// A file that cannot be read, a key that means nothing, a value out of its range.
+    pub fn read(arguments: Arguments) -> anyhow::Result<Settings> {
+        let file = match &arguments.config {
+            Some(path) => read_file(path)?,
+            None => File::default(),
+        };
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let shards = arguments
+            .shards
+            .or(file.shards)
+            .unwrap_or(cores.min(SHARDS_MAX));
+        check("shards", shards, 1, SHARDS_MAX)?;
+        let workers = arguments.workers.or(file.workers);
+        let workers = workers.unwrap_or(cores.min(usize::from(WORKERS_MAX)) as u16);
+        check("workers", workers, 1, WORKERS_MAX)?;
+        let mut listen = if arguments.listen.is_empty() {
+            file.listen
+        } else {
+            arguments.listen
+        };
+        if listen.is_empty() {
+            listen.push(LISTEN.parse().context("the default address")?);
+        }
+        let profile = arguments
+            .memory_profile
+            .or(file.memory_profile)
+            .unwrap_or_default();
+        let queue = &file.clients.subscriber_queue_limit;
+        check(
+            "clients.subscriber_queue_limit.length",
+            queue.length.unwrap_or(1),
+            1,
+            u64::MAX,
+        )?;
+        let expiry_max = file.clients.max_message_expiry_seconds;
+        check(
+            "clients.max_message_expiry_seconds",
+            expiry_max.unwrap_or(1),
+            1,
+            u32::MAX,
+        )?;
+        Ok(Settings {
+            listen,
+            shards,
+            workers,
+            data_dir: arguments.data_dir.or(file.data_dir),
+            log: arguments.log.or(file.log).unwrap_or_else(|| LOG.to_owned()),
+            log_format: arguments.log_format.or(file.log_format).unwrap_or_default(),
+            profile,
+            clients: clients(&file.clients, profile)?,
+            message_expiry_max: expiry_max,
+            queue_length_max: queue.length,
+            queue_drop_oldest: queue.strategy == Strategy::DropOldest,
+        })
+    }
+}
+
+fn clients(file: &FileClients, profile: Profile) -> anyhow::Result<Clients> {
+    let defaults = Clients::default();
+    let session_expiry_max = file
+        .max_session_expiry_seconds
+        .unwrap_or(defaults.session_expiry_max);
+    check(
+        "clients.max_session_expiry_seconds",
+        session_expiry_max,
+        1,
+        u32::MAX,
+    )?;
+    let maximum_packet_size = file.max_packet_size_bytes.unwrap_or(profile.packet_bytes());
+    check(
+        "clients.max_packet_size_bytes",
+        maximum_packet_size,
+        1,
+        256 * MIB as u32,
+    )?;
+    let receive_maximum_max = file
+        .max_receive_maximum
+        .unwrap_or(defaults.client_receive_maximum_max);
+    check(
+        "clients.max_receive_maximum",
+        receive_maximum_max,
+        1,
+        u16::MAX,
+    )?;
+    Ok(Clients {
+        receive_maximum: defaults.receive_maximum.min(receive_maximum_max),
+        client_receive_maximum_max: receive_maximum_max,
+        maximum_packet_size,
+        session_expiry_max,
+        keep_alive_max: file
+            .max_keep_alive_seconds
+            .unwrap_or(defaults.keep_alive_max),
+        ..defaults
+    })
+}
+
+fn read_file(path: &Path) -> anyhow::Result<File> {
+    Ok(config::read(path, KEYS)?)
+}
+
+fn check<T: PartialOrd + std::fmt::Display>(
+    name: &str,
+    value: T,
+    min: T,
+    max: T,
+) -> anyhow::Result<()> {
+    if value < min || value > max {
+        bail!("{name} is {value}: it must be from {min} to {max}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> anyhow::Result<Settings> {
+        let path =
+            std::env::temp_dir().join(format!("catena-{}-{:p}.toml", std::process::id(), text));
+        std::fs::write(&path, text).unwrap();
+        let settings = Settings::read(Arguments {
+            config: Some(path.clone()),
+            ..Arguments::default()
+        });
+        std::fs::remove_file(path).unwrap();
+        settings
+    }
+
+    // A key that is listed but not read would be accepted and ignored.
+    #[test]
+    fn every_key_is_read() {
+        let settings = read(
+            "listen = ['127.0.0.1:1', '[::1]:2']\nshards = 3\nworkers = 4\ndata_dir = '/tmp/x'\nlog = 'debug'\n\
+             log_format = 'json'\nmemory_profile = 'tiny'\n[clients]\nmax_session_expiry_seconds = 5\n\
+             max_message_expiry_seconds = 6\nmax_packet_size_bytes = 7\nmax_receive_maximum = 8\n\
+             max_keep_alive_seconds = 9\n[clients.subscriber_queue_limit]\nlength = 10\nstrategy = 'DropOldest'\n",
+        )
+        .unwrap();
+        assert_eq!(
+            (settings.listen.len(), settings.shards, settings.workers),
+            (2, 3, 4)
+        );
+        assert_eq!(
+            (settings.profile, settings.log.as_str()),
+            (Profile::Tiny, "debug")
+        );
+        assert_eq!(
+            (settings.log_format, settings.data_dir),
+            (Format::Json, Some("/tmp/x".into()))
+        );
+        assert_eq!(
+            (
+                settings.clients.session_expiry_max,
+                settings.message_expiry_max
+            ),
+            (5, Some(6))
+        );
+        assert_eq!(
+            (
+                settings.clients.maximum_packet_size,
+                settings.clients.keep_alive_max
+            ),
+            (7, 9)
+        );
+        assert_eq!(
+            (
+                settings.clients.client_receive_maximum_max,
+                settings.clients.receive_maximum
+            ),
+            (8, 8)
+        );
+        assert_eq!(
+            (settings.queue_length_max, settings.queue_drop_oldest),
+            (Some(10), true)
+        );
+    }
+
+    #[test]
+    fn keys_that_mean_nothing_and_values_out_of_range_are_refused() {
+        let said = |text| read(text).unwrap_err().to_string();
+        assert!(said("lisen = []").contains("`lisen`: did you mean `listen`?"));
+        assert!(said("shards = 0").contains("shards is 0: it must be from 1 to 256"));
+        assert!(
+            said("[clients]\nmax_packet_size_bytes = 300000000").contains("max_packet_size_bytes")
+        );
+        assert!(said("workers = 'two'").contains("line 1"));
+    }
+
+    #[test]
+    fn the_profile_bounds_the_packet() {
+        assert_eq!(read("").unwrap().clients.maximum_packet_size, 64 << 20);
+        assert_eq!(
+            read("memory_profile = 'Low'")
+                .unwrap()
+                .clients
+                .maximum_packet_size,
+            16 << 20
+        );
+    }
+}
