@@ -249,20 +249,22 @@ impl Link {
     /// The next message; `None` when there is none.
     pub fn next(&mut self) -> Option<ToShard> {
         let generation = self.generation.filter(|_| self.state == State::Open)?;
-        if let Some(batch) = self.again.pop_front().or_else(|| self.sender.batch()) {
-            let acked_through = self.acknowledge();
-            return Some(ToShard::Ops {
-                generation,
-                acked_through,
-                batch,
-            });
-        }
+        // Before the ops: the last of them may be the Detach of who published. An op that has to come first is
+        // waited for by the connection `[F-41]`.
         if !self.direct.waiting.is_empty() {
             self.direct.waiting_bytes = 0;
             let publishes = std::mem::take(&mut self.direct.waiting);
             return Some(ToShard::Direct {
                 generation,
                 publishes,
+            });
+        }
+        if let Some(batch) = self.again.pop_front().or_else(|| self.sender.batch()) {
+            let acked_through = self.acknowledge();
+            return Some(ToShard::Ops {
+                generation,
+                acked_through,
+                batch,
             });
         }
         self.must_ack().then(|| ToShard::Acked {
