@@ -19,8 +19,10 @@ use super::{
     tally::{Counts, Tally, histogram},
 };
 
-/// How long nothing may come in before what is missing is given up.
-const STALL_NS: u64 = 5_000_000_000;
+/// How long nothing may come in before what is missing is given up. Shared machines have been seen to
+/// stop a process for several seconds.
+pub const STALL_SECONDS: u64 = 10;
+const STALL_NS: u64 = STALL_SECONDS * SECOND_NS;
 /// How long to look for duplicates after everything has come.
 const LINGER_NS: u64 = 200_000_000;
 /// How long to sleep at most, so that time is noticed.
@@ -50,6 +52,8 @@ pub struct Outcome {
     pub window_cut: Option<u16>,
     /// Nothing came in for so long that the run was given up.
     pub stalled: bool,
+    /// Messages that were sent and neither acknowledged nor refused at the end; none at QoS 0.
+    pub unacknowledged: u64,
 }
 
 /// Runs `plan`, measuring `processes`, until it is over or `interrupted`.
@@ -228,6 +232,12 @@ impl Load<'_> {
             wrong: self.tally.counts,
             window_cut: None,
             stalled,
+            unacknowledged: self
+                .tally
+                .publishers
+                .iter()
+                .map(Publisher::unacknowledged)
+                .sum(),
         }
     }
 

@@ -66,6 +66,11 @@ impl Publisher {
         self.stamp.sequence
     }
 
+    /// Packet ids in flight.
+    pub fn unacknowledged(&self) -> u64 {
+        (self.taken.len() - 1 - self.ids.len()) as u64
+    }
+
     /// Messages that may be sent now.
     ///
     /// A message takes its place until it is acknowledged *and* delivered: a broker that has
@@ -82,7 +87,7 @@ impl Publisher {
 
     /// Whether everything that was sent has been acknowledged and delivered.
     pub fn is_settled(&self) -> bool {
-        self.undelivered() == 0 && (!self.acknowledged || self.ids.len() + 1 == self.taken.len())
+        self.undelivered() == 0 && self.unacknowledged() == 0
     }
 
     /// Appends one message; there must be room.

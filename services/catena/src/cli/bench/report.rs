@@ -6,7 +6,11 @@ use catena_mqtt::QoS;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::{load::Outcome, plan::Plan, process::Process};
+use super::{
+    load::{Outcome, STALL_SECONDS},
+    plan::Plan,
+    process::Process,
+};
 
 /// The result of a load.
 #[derive(Debug, Serialize)]
@@ -254,7 +258,10 @@ fn notes(plan: &Plan, outcome: &Outcome) -> Vec<String> {
         ));
     }
     if outcome.stalled {
-        notes.push("nothing came in for 5 s; what was missing then counts as lost".to_owned());
+        notes.push(format!(
+            "nothing came in for {STALL_SECONDS} s; what was missing then counts as lost; {} messages were not acknowledged",
+            outcome.unacknowledged
+        ));
     }
     notes
 }
@@ -275,6 +282,7 @@ mod tests {
             wrong,
             window_cut: None,
             stalled: false,
+            unacknowledged: 0,
         }
     }
 
