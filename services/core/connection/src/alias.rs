@@ -6,6 +6,8 @@ use bytestring::ByteString;
 use catena_mqtt::ReasonCode;
 use hashbrown::HashMap;
 
+use crate::bounds::ALIAS_TOPIC_BYTES_MAX;
+
 /// Aliases that the client set. v5 3.3.2.3.4
 #[derive(Debug, Default)]
 pub(crate) struct AliasesIn {
@@ -77,7 +79,7 @@ impl AliasesOut {
         }
         // v5 [MQTT-3.1.2-26]
         match u16::try_from(self.given.len()) {
-            Ok(given) if given < self.maximum => {
+            Ok(given) if given < self.maximum && topic.len() <= ALIAS_TOPIC_BYTES_MAX => {
                 NonZeroU16::new(given + 1).map_or(Said::Topic, Said::New)
             }
             _ => Said::Topic,

@@ -39,7 +39,8 @@ impl Connection {
         }
         if !self.is_method_of(auth) {
             let text = "not the authentication method of CONNECT";
-            return self.fail(ReasonCode::BadAuthenticationMethod, text, now, outside);
+            // DISCONNECT has no word for a wrong method.
+            return self.fail(ReasonCode::ProtocolError, text, now, outside);
         }
         self.reauthenticating = true;
         self.ask_about(auth, true, now, outside);

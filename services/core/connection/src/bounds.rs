@@ -89,6 +89,9 @@ pub const ACKS_PER_OP_MAX: usize = 256;
 /// Topic aliases that we give to one client, whatever it allows.
 pub const ALIASES_OUT_MAX: u16 = 256;
 
+/// Bytes of a topic that gets an alias.
+pub const ALIAS_TOPIC_BYTES_MAX: usize = 1024;
+
 /// Entries of a queue or map that may stay allocated while it is empty.
 pub const KEPT_CAPACITY: usize = 64;
 

@@ -1,6 +1,6 @@
 //! The end: the client leaves, or is sent away, and its last ops go out `[F-14]`.
 
-use catena_mqtt::{ReasonCode, packet};
+use catena_mqtt::{QoS, ReasonCode, Version, packet};
 use catena_shard::{
     Op,
     op::{Detach, Disconnect},
@@ -55,6 +55,10 @@ impl Connection {
             | Phase::Authenticating { .. }
             | Phase::Asking(_)
             | Phase::Connecting(_) => {
+                if reason == ReasonCode::UnsupportedProtocolVersion && self.version.is_none() {
+                    // Said in the words of 3.1.1, which every client can read. v3.1.1 [MQTT-3.1.2-2]
+                    self.version = Some(Version::V4);
+                }
                 self.refuse(reason, now, outside);
             }
             Phase::Abandoned | Phase::Leaving | Phase::Detaching | Phase::Gone => {}
@@ -135,6 +139,11 @@ impl Connection {
         self.flush(outside);
         for place in 0..self.peers.len() {
             let peer = self.peers.at_mut(place);
+            for publish in std::mem::take(&mut peer.parked) {
+                if publish.message.qos == QoS::AtMostOnce {
+                    outside.count(Event::DroppedIncoming);
+                }
+            }
             if peer.attach == Attach::No {
                 continue;
             }
@@ -152,6 +161,7 @@ impl Connection {
             self.peers.at_mut(place).detached = number;
         }
         self.waiting = 0;
+        (self.parked, self.parked_bytes) = (0, 0);
         if self.leave.kicked {
             return self.await_detached(now, outside);
         }

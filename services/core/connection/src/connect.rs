@@ -104,7 +104,8 @@ impl Connection {
     /// Sends Connect as soon as the home shard's time is known: an old one is refused by it `[F-15]`.
     pub(crate) fn ask_home<O: Outside>(&mut self, now: Now, outside: &mut O) {
         let Some(asked_at) = outside.shard_time(self.home) else {
-            outside.await_progress(self.home);
+            let home = self.peers.place(self.home);
+            self.peers.at_mut(home).await_progress(outside);
             self.timers
                 .set(Timer::Request, now.plus_millis(SHARD_TIME_MS));
             return;
@@ -236,6 +237,12 @@ impl Connection {
 
     /// Tells the client no, and closes.
     pub(crate) fn refuse<O: Outside>(&mut self, reason: ReasonCode, now: Now, outside: &mut O) {
+        let valid = reason.is_valid_in(Kind::Connack);
+        let reason = if valid {
+            reason
+        } else {
+            ReasonCode::UnspecifiedError
+        };
         outside.count(Event::Refused(reason));
         let mut connack = Connack::refused(reason);
         if matches!(

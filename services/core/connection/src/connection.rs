@@ -361,6 +361,10 @@ impl Connection {
         now: Now,
         outside: &mut O,
     ) {
+        if matches!(self.phase, Phase::Detaching | Phase::Gone) {
+            // Detach has been sent: nothing may follow it but the last op.
+            return;
+        }
         match effect {
             Effect::Deliver(delivery) => self.on_deliver(shard, &delivery, now, outside),
             Effect::Published(published) => self.on_published(&published, now, outside),
@@ -387,7 +391,9 @@ impl Connection {
     fn on_progress<O: Outside>(&mut self, shard: ShardId, now: Now, outside: &mut O) {
         if let Some(place) = self.peers.find(shard) {
             self.peers.at_mut(place).awaiting = false;
-            self.drain_parked(place, now, outside);
+            if matches!(self.phase, Phase::Live | Phase::Leaving) {
+                self.drain_parked(place, now, outside);
+            }
         }
         if matches!(self.phase, Phase::Asking(_)) {
             self.ask_home(now, outside);

@@ -111,6 +111,9 @@ impl Connection {
         } else if congested || self.waiting > 0 || !self.has_room_for(target.qos) {
             let untracked = target.packet_id == 0;
             if untracked && self.peers.at(place).waiting.len() >= WAITING_MAX {
+                if target.counted {
+                    self.give_credit(place, delivery.message, now, outside);
+                }
                 return outside.count(Event::DroppedOutgoing);
             }
             if target.shared {

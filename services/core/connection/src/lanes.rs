@@ -56,9 +56,8 @@ impl Connection {
             self.publishing += u32::from(sent);
             sent
         };
-        if !sent && !peer.awaiting {
-            peer.awaiting = true;
-            outside.await_progress(shard);
+        if !sent {
+            peer.await_progress(outside);
         }
         sent
     }

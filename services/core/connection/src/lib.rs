@@ -33,6 +33,9 @@ mod timers;
 mod will;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use connection::Connection;
 pub use input::Input;
 pub use output::Output;

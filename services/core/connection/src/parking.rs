@@ -68,6 +68,7 @@ impl Connection {
             if !self.may_pass(&publish, now) {
                 return self.peers.at_mut(place).parked.push_front(publish);
             }
+            publish.behind = 0;
             count_wait(&mut publish, now);
             if !self.send_publish(place, &publish, outside) {
                 return self.peers.at_mut(place).parked.push_front(publish);

@@ -7,7 +7,7 @@ use catena_shard::{Message, op::AckItem};
 use catena_slots::ShardId;
 use smallvec::SmallVec;
 
-use crate::{input::Now, parking::Parked};
+use crate::{Outside, input::Now, parking::Parked};
 
 /// Whether the session's reader on a shard knows this connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +77,14 @@ impl Peer {
             detached: 0,
         }
     }
+
+    /// Asks to be told of the link's progress, unless that was asked before.
+    pub fn await_progress<O: Outside>(&mut self, outside: &mut O) {
+        if !self.awaiting {
+            self.awaiting = true;
+            outside.await_progress(self.shard);
+        }
+    }
 }
 
 const NONE: u16 = u16::MAX;
@@ -123,10 +131,6 @@ impl Peers {
 
     pub fn len(&self) -> usize {
         self.rows.len()
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = &Peer> {
-        self.rows.iter()
     }
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Peer> {

@@ -29,18 +29,14 @@ impl Connection {
     pub(crate) fn await_detached<O: Outside>(&mut self, now: Now, outside: &mut O) {
         self.phase = Phase::Detaching;
         self.timers.set(Timer::Phase, now.plus_millis(DETACH_MS));
-        for peer in self.peers.iter() {
-            if peer.attach != Attach::No {
-                outside.await_progress(peer.shard);
-            }
-        }
+        self.tell_kicked_when_detached(outside);
     }
 
     pub(crate) fn tell_kicked_when_detached<O: Outside>(&mut self, outside: &mut O) {
         let mut detached = true;
-        for peer in self.peers.iter() {
+        for peer in self.peers.iter_mut() {
             if peer.attach != Attach::No && outside.committed_through(peer.shard) < peer.detached {
-                outside.await_progress(peer.shard);
+                peer.await_progress(outside);
                 detached = false;
             }
         }

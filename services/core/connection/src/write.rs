@@ -2,7 +2,7 @@
 
 use catena_mqtt::{
     Packet, ReasonCode, Version, encode,
-    packet::{Disconnect, ack},
+    packet::{Disconnect, Kind, ack},
 };
 
 use crate::{Connection, Outside, connection::packet_id};
@@ -44,6 +44,12 @@ impl Connection {
         outside: &mut O,
     ) {
         if self.open && self.version == Some(Version::V5) {
+            let valid = reason.is_valid_in(Kind::Disconnect);
+            let reason = if valid {
+                reason
+            } else {
+                ReasonCode::UnspecifiedError
+            };
             let mut disconnect = Box::new(Disconnect::new(reason));
             disconnect.reason_string = (!text.is_empty()).then(|| text.into());
             if reason == ReasonCode::UseAnotherServer || reason == ReasonCode::ServerMoved {

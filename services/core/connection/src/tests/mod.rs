@@ -1,0 +1,10 @@
+//! Tests of the whole connection against a gateway that is a script.
+
+mod closing;
+mod connecting;
+mod delivering;
+mod fake;
+mod property;
+mod publishing;
+mod speed;
+mod subscribing;
