@@ -1,6 +1,6 @@
 //! A gateway that records what it is asked, and a client that speaks to it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use catena_link::{Class, Full};
@@ -17,7 +17,7 @@ use catena_shard::{
     },
     op,
 };
-use catena_slots::{ShardId, SlotTable};
+use catena_slots::{SHARDS_MAX, ShardId, SlotTable};
 
 use crate::{
     Connection, Input, Output, Outside, Settings,
@@ -37,10 +37,10 @@ pub struct Fake {
     /// All numbered ops, in order.
     pub ops: Vec<(ShardId, Op)>,
     pub direct: Vec<(ShardId, op::Publish)>,
-    pub numbers: HashMap<ShardId, u64>,
-    pub committed: HashMap<ShardId, u64>,
-    pub direct_numbers: HashMap<ShardId, u64>,
-    pub direct_through: HashMap<ShardId, u64>,
+    pub numbers: [u64; SHARDS_MAX],
+    pub committed: [u64; SHARDS_MAX],
+    pub direct_numbers: [u64; SHARDS_MAX],
+    pub direct_through: [u64; SHARDS_MAX],
     pub awaited: Vec<ShardId>,
     /// Publishes that still find room.
     pub room: usize,
@@ -57,10 +57,10 @@ impl Fake {
             now: 0,
             ops: Vec::new(),
             direct: Vec::new(),
-            numbers: HashMap::new(),
-            committed: HashMap::new(),
-            direct_numbers: HashMap::new(),
-            direct_through: HashMap::new(),
+            numbers: [0; SHARDS_MAX],
+            committed: [0; SHARDS_MAX],
+            direct_numbers: [0; SHARDS_MAX],
+            direct_through: [0; SHARDS_MAX],
             awaited: Vec::new(),
             room: usize::MAX,
             time_known: true,
@@ -84,25 +84,25 @@ impl Outside for Fake {
             self.room = self.room.checked_sub(1).ok_or(Full)?;
         }
         self.ops.push((shard, op));
-        let number = self.numbers.entry(shard).or_default();
+        let number = &mut self.numbers[shard.index()];
         *number += 1;
         Ok(*number)
     }
 
     fn committed_through(&self, shard: ShardId) -> u64 {
-        self.committed.get(&shard).copied().unwrap_or(0)
+        self.committed[shard.index()]
     }
 
     fn send_direct(&mut self, shard: ShardId, publish: op::Publish) -> Result<u64, Full> {
         self.room = self.room.checked_sub(1).ok_or(Full)?;
         self.direct.push((shard, publish));
-        let number = self.direct_numbers.entry(shard).or_default();
+        let number = &mut self.direct_numbers[shard.index()];
         *number += 1;
         Ok(*number)
     }
 
     fn direct_through(&self, shard: ShardId) -> u64 {
-        self.direct_through.get(&shard).copied().unwrap_or(0)
+        self.direct_through[shard.index()]
     }
 
     fn await_progress(&mut self, shard: ShardId) {
@@ -345,10 +345,9 @@ impl Bench {
 
     pub fn commit_all(&mut self) {
         for shard in std::mem::take(&mut self.fake.awaited) {
-            let number = self.fake.numbers.get(&shard).copied().unwrap_or(0);
-            self.fake.committed.insert(shard, number);
-            let number = self.fake.direct_numbers.get(&shard).copied().unwrap_or(0);
-            self.fake.direct_through.insert(shard, number);
+            let (fake, at) = (&mut self.fake, shard.index());
+            fake.committed[at] = fake.numbers[at];
+            fake.direct_through[at] = fake.direct_numbers[at];
             self.input(Input::Progress(shard));
         }
     }

@@ -1,4 +1,5 @@
-//! How long one message takes here. Not a test of anything: `cargo test --release speed -- --ignored --nocapture`.
+//! How long one message takes here, with the script of a gateway around it. Not a test of anything:
+//! `cargo test --release speed -- --ignored --nocapture`, on a machine that does nothing else.
 
 use std::{hint::black_box, time::Instant};
 
