@@ -22,8 +22,9 @@ const ARROWS: &[(&str, &[&str])] = &[
         "catena-shard",
         &["catena-mqtt", "catena-link", "catena-slots"],
     ),
-    ("catena-chain", &["catena-link"]),
-    ("catena-topology", &["catena-slots"]),
+    ("catena-chain", &["catena-link", "catena-slots"]),
+    // What a chain is, is said in one type, which the chain manager makes and the replicas adopt.
+    ("catena-topology", &["catena-slots", "catena-chain"]),
     // A connection speaks MQTT to its client and ops to the shards.
     (
         "catena-connection",
