@@ -56,7 +56,7 @@ impl Connection {
 
     /// The shard has recorded a PUBREC `[F-56]`.
     pub(crate) fn on_recorded<O: Outside>(&mut self, recorded: &Recorded, outside: &mut O) {
-        let id = if self.is_persistent() {
+        let id = if self.is_tracked() {
             recorded.packet_id
         } else {
             let Some(id) = self.tracked.get(recorded.packet_id) else {
@@ -97,7 +97,7 @@ impl Connection {
             self.unacknowledged -= 1;
         }
         if shard_id != 0 {
-            if !self.is_persistent() {
+            if !self.is_tracked() {
                 self.tracked.remove(shard_id);
             }
             self.add_ack(usize::from(place), shard_id, AckKind::Done, outside);

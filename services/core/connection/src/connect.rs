@@ -188,6 +188,7 @@ impl Connection {
         outside: &mut O,
     ) {
         self.session = Some(self.who_of(&accepted));
+        self.resumed = accepted.session_present;
         self.phase = Phase::Live;
         self.timers.stop(Timer::Phase);
         let connack = self.connack(entering, accepted.session_present);

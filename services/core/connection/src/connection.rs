@@ -91,6 +91,8 @@ pub struct Connection {
     pub(crate) session: Option<Who>,
     /// Seconds, as agreed at CONNECT. Above 0: the session is persistent.
     pub(crate) expiry: u32,
+    /// The session was there before.
+    pub(crate) resumed: bool,
     pub(crate) authentication_method: Option<ByteString>,
     pub(crate) reauthenticating: bool,
     /// Milliseconds of silence after which the client is closed; 0: none.
@@ -170,6 +172,7 @@ impl Connection {
             home: ShardId(0),
             session: None,
             expiry: 0,
+            resumed: false,
             authentication_method: None,
             reauthenticating: false,
             silence_ms: 0,
@@ -290,6 +293,12 @@ impl Connection {
 
     pub(crate) fn is_persistent(&self) -> bool {
         self.expiry > 0
+    }
+
+    /// Whether packet ids and what is in flight are the shards' `[F-51]`. So they stay for a session that was resumed,
+    /// also if it now ends with its connection: its ids were given before.
+    pub(crate) fn is_tracked(&self) -> bool {
+        self.is_persistent() || self.resumed
     }
 
     /// `[F-62]`: the bounds of what may wait here. None of them waits for the client itself.

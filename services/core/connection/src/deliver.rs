@@ -199,7 +199,7 @@ impl Connection {
         };
         let id = match out.qos {
             QoS::AtMostOnce => 0,
-            _ if self.is_persistent() && out.packet_id != 0 => out.packet_id,
+            _ if self.is_tracked() && out.packet_id != 0 => out.packet_id,
             _ => self.next_id.next(&self.flights),
         };
         let header = Header {
@@ -251,7 +251,7 @@ impl Connection {
         if !before.is_some_and(|flight| flight.counted) {
             self.unacknowledged += 1;
         }
-        if out.packet_id != 0 && !self.is_persistent() {
+        if out.packet_id != 0 && !self.is_tracked() {
             self.tracked.insert(out.packet_id, id);
         }
     }

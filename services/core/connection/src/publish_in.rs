@@ -147,7 +147,7 @@ impl Connection {
                 let sequence = self.recording.push(id);
                 let token = answers::token(AnswerClass::Qos2, sequence);
                 // The shard remembers the id for persistent sessions alone [F-42].
-                let kept_id = if self.is_persistent() { id } else { 0 };
+                let kept_id = if self.is_tracked() { id } else { 0 };
                 self.submit(publish, token, kept_id, now, outside);
             }
         }

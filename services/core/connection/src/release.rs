@@ -82,7 +82,7 @@ impl Connection {
             self.inbound_counted += 1;
         }
         *known = new;
-        if !self.is_persistent() || (unknown_topic && old == shard) {
+        if !self.is_tracked() || (unknown_topic && old == shard) {
             // The same shard knows itself whether this is a resend or a new publish.
             return Arrival::New;
         }
@@ -135,7 +135,7 @@ impl Connection {
 
     pub(crate) fn on_pubrel<O: Outside>(&mut self, ack: &Ack, now: Now, outside: &mut O) {
         let id = ack.packet_id.get();
-        let persistent = self.is_persistent();
+        let persistent = self.is_tracked();
         match self.inbound.get_mut(id) {
             Some(inbound) => match inbound.state {
                 State::Received if persistent => {

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use catena_mqtt::{Packet, QoS, ReasonCode, Version, packet::Ack, packet::Publish};
 use catena_shard::{
     Op, Time,
-    effect::{Pubrel, Recorded},
+    effect::{Held, Pubrel, Recorded},
     op::{AckItem, AckKind},
 };
 use catena_slots::ShardId;
@@ -226,6 +226,20 @@ fn a_resumed_pubrel_never_waits() {
     );
     bench.packet(Packet::Puback(ack(1)));
     assert_eq!(publishes(&mut bench).len(), 1);
+}
+
+// A session that is resumed to end with its connection would get other packet ids than it knows. [MQTT-4.4.0-1]
+#[test]
+fn a_resumed_session_keeps_its_ids() {
+    let mut bench = Bench::new(1, Settings::default());
+    bench.packet(Packet::Connect(Box::new(connect(Version::V5, 0))));
+    bench.accept(true, Vec::new(), Held::default());
+    bench.connack();
+    bench.ops();
+    bench.deliver(HOME, &message("t", "x"), &target(QoS::AtLeastOnce, 77));
+    assert_eq!(publishes(&mut bench)[0].packet_id, Some(packet_id(77)));
+    bench.packet(Packet::Puback(ack(77)));
+    assert_eq!(acked(bench.op()), [(77, AckKind::Done)]);
 }
 
 // A delivery would be settled by an answer to another. [F-57]

@@ -6,5 +6,4 @@ mod delivering;
 mod fake;
 mod property;
 mod publishing;
-mod speed;
 mod subscribing;
