@@ -54,6 +54,7 @@ const KEYS: &[&str] = &[
 ///   strategy = "DropOldest"
 #[derive(Debug, Default, Args)]
 #[command(verbatim_doc_comment)]
+#[group(skip)]
 pub struct Arguments {
     /// Where to listen for MQTT; may be given several times [default: 127.0.0.1:1883]
     ///
