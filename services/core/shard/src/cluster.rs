@@ -73,26 +73,29 @@ impl Shard {
             .filter(|(_, link)| is_gone(&link.origin))
             .map(|(id, _)| id)
             .collect();
+        if gone.is_empty() {
+            return;
+        }
         for link in gone {
             if let Some(row) = self.links.drop_link(link) {
                 self.account.remove(row.outbox.bytes());
-                let at = self.now;
-                self.jobs.push_back(Job::GatewayGone {
-                    link,
-                    homes_done: 0,
-                    readers_done: 0,
-                    at,
-                });
             }
         }
+        self.jobs.push_back(Job::GatewaysGone {
+            homes_done: 0,
+            readers_done: 0,
+            at: self.now,
+        });
     }
 
     /// A peer has committed our ops through `through` `[C-42]`: they are forgotten, and wills among them are
     /// published `[F-21]`.
     pub(crate) fn peer_ack(&mut self, shard: ShardId, generation: u32, through: u64) {
-        if let Some(link) = self.links.find(&Origin::Shard { shard, generation }) {
-            self.acknowledge(link, through);
-        }
+        // What an earlier generation had taken is lost and goes out again.
+        let Some(link) = self.links.find(&Origin::Shard { shard, generation }) else {
+            return;
+        };
+        self.acknowledge(link, through);
         while let Some((&(to, number), &home)) = self.wills_in_flight.range((shard, 0)..).next() {
             if to != shard || number > through {
                 break;

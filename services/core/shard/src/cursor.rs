@@ -15,6 +15,7 @@ pub(crate) const STEP_MESSAGES_MAX: u32 = 64;
 pub(crate) struct Cursor {
     pub filter: Filter,
     pub qos: QoS,
+    pub no_local: bool,
     pub subscription_ids: Option<Arc<[u32]>>,
     /// The last topic that was passed.
     pub passed: Option<TopicKey>,

@@ -14,8 +14,8 @@ use crate::{
     message::Message,
     op::{Publish, SubscriptionOptions},
     reader::{Attached, Queued, ReaderId},
-    retained::Retained,
-    shard::{Shard, WORK_PER_APPLY_MAX},
+    retained::{Retained, TopicKey},
+    shard::Shard,
     store::MessageId,
 };
 
@@ -25,6 +25,8 @@ pub(crate) struct Publication {
     pub expires_at: Time,
     pub sequence: u64,
     pub stored: Option<MessageId>,
+    /// What its topic had retained before it, with a reference: cursors that owe it send it first `[F-34]`.
+    pub retained: Option<Retained>,
 }
 
 /// What the filters of one reader that match a message come to `[F-36]`.
@@ -53,11 +55,19 @@ impl Shard {
     pub(crate) fn route(&mut self, message: &Arc<Message>) -> bool {
         let expires_at = self.expires_at(message);
         let matches = self.index.matches(&message.topic);
-        self.pull_retained(&message.topic, &matches);
+        let is_matched = !matches.readers.is_empty() || !matches.groups.is_empty();
+        let retained = if self.cursors > 0 && is_matched {
+            self.retained.get(&message.topic)
+        } else {
+            None
+        };
+        if let Some(retained) = retained {
+            self.store.share(retained.message, &mut self.account);
+        }
         if message.retain {
             self.retain(message, expires_at);
         }
-        if matches.readers.is_empty() && matches.groups.is_empty() {
+        if !is_matched {
             return false;
         }
         let publication = Publication {
@@ -65,9 +75,10 @@ impl Shard {
             expires_at,
             sequence: self.sequence,
             stored: None,
+            retained,
         };
         let size = matches.readers.len() + matches.groups.len();
-        if size > WORK_PER_APPLY_MAX as usize || self.fan_outs.is_under_way(&message.topic) {
+        if size > self.work as usize || self.fan_outs.is_under_way(&message.topic) {
             return self.fan_out_later(publication, matches);
         }
         self.spread(publication, &matches, 0..size)
@@ -86,13 +97,17 @@ impl Shard {
         for number in range {
             self.work = self.work.saturating_sub(1);
             if let Some(matched) = matches.readers.get(number) {
+                if let Some(retained) = publication.retained {
+                    self.pull_retained(&publication.message.topic, retained, matched.reader);
+                }
                 anyone |= self.offer(matched, &mut publication, &mut targets);
             } else if let Some(group) = matches.groups.get(number - readers) {
                 anyone |= self.offer_group(*group, &mut publication, &mut targets);
             }
         }
-        if let Some(stored) = publication.stored {
-            self.store.release(stored, &mut self.account);
+        let retained = publication.retained.map(|retained| retained.message);
+        for held in publication.stored.into_iter().chain(retained) {
+            self.store.release(held, &mut self.account);
         }
         self.emit_targets(&publication.message, publication.expires_at, targets);
         anyone
@@ -215,6 +230,8 @@ impl Shard {
                 .iter()
                 .take(self.work as usize)
                 .position(|queued| self.store.expires_at(queued.message) <= self.now);
+            let looked_at = expired.map_or(reader.queue.len(), |place| place + 1);
+            self.work = self.work.saturating_sub(looked_at as u32);
             match expired {
                 Some(_) => self.stats.expired += 1,
                 None => self.stats.queue_dropped += 1,
@@ -223,12 +240,7 @@ impl Shard {
                 self.store.release(dropped.message, &mut self.account);
             }
         }
-        let at = self.readers.get(id).and_then(|reader| reader.attached);
-        if let Some(link) = at.and_then(|at| self.links.get_mut(at.link)) {
-            if link.is_congested && link.starved.last() != Some(&id) {
-                link.starved.push(id);
-            }
-        }
+        self.starve(id);
     }
 
     /// Emits one Deliver per link.
@@ -260,37 +272,27 @@ impl Shard {
     }
 
     /// A live publish to a topic whose retained message a cursor still owes: that one goes first `[F-34]`.
-    fn pull_retained(&mut self, topic: &str, matches: &Matches) {
-        if self.cursors == 0 {
-            return;
-        }
-        let Some(Retained { message, sequence }) = self.retained.get(topic) else {
+    fn pull_retained(&mut self, topic: &str, retained: Retained, id: ReaderId) {
+        let Retained { message, sequence } = retained;
+        let Some(reader) = self.readers.get_mut(id).filter(|r| !r.cursors.is_empty()) else {
             return;
         };
-        for matched in &matches.readers {
-            let Some(reader) = self.readers.get_mut(matched.reader) else {
+        let publisher_is_reader = self.store.message(message).publisher == reader.who.client;
+        let mut owed: SmallVec<[Merged; 1]> = SmallVec::new();
+        for cursor in &mut reader.cursors {
+            if !cursor.owes(topic, sequence) || (cursor.no_local && publisher_is_reader) {
                 continue;
-            };
-            let owing = reader
-                .cursors
-                .iter_mut()
-                .filter(|cursor| cursor.owes(topic, sequence));
-            let owed: Vec<Merged> = owing
-                .map(|cursor| {
-                    cursor
-                        .sent_early
-                        .insert(crate::retained::TopicKey::of(topic));
-                    Merged {
-                        qos: cursor.qos,
-                        retain: true,
-                        subscription_ids: cursor.subscription_ids.clone(),
-                    }
-                })
-                .collect();
-            for merged in owed {
-                if self.store.expires_at(message) > self.now {
-                    self.send_or_queue(matched.reader, message, sequence, merged);
-                }
+            }
+            cursor.sent_early.insert(TopicKey::of(topic));
+            owed.push(Merged {
+                qos: cursor.qos,
+                retain: true,
+                subscription_ids: cursor.subscription_ids.clone(),
+            });
+        }
+        for merged in owed {
+            if self.store.expires_at(message) > self.now {
+                self.send_or_queue(id, message, sequence, merged);
             }
         }
     }

@@ -13,6 +13,7 @@ use crate::{
     id::Time,
     index::Matches,
     job::Job,
+    retained::Retained,
     shard::{Shard, WORK_PER_APPLY_MAX},
     store::MessageId,
 };
@@ -24,6 +25,8 @@ struct FanOut {
     expires_at: Time,
     sequence: u64,
     matches: Arc<Matches>,
+    /// What the topic had retained before.
+    retained: Option<Retained>,
     /// How many of the matches have been served.
     done: usize,
 }
@@ -52,6 +55,7 @@ impl Shard {
             message,
             expires_at,
             sequence,
+            retained,
             ..
         } = publication;
         let stored = self.store.insert(&message, expires_at, &mut self.account);
@@ -65,6 +69,7 @@ impl Shard {
             expires_at,
             sequence,
             matches,
+            retained,
             done: 0,
         });
         true
@@ -91,7 +96,11 @@ impl Shard {
                 expires_at: fan_out.expires_at,
                 sequence: fan_out.sequence,
                 stored: Some(stored),
+                retained: fan_out.retained,
             };
+            if let Some(retained) = fan_out.retained {
+                self.store.share(retained.message, &mut self.account);
+            }
             let matches = fan_out.matches.clone();
             if fan_out.done < size {
                 if let Some(waiting) = self.fan_outs.topics.get_mut(topic) {
@@ -99,6 +108,9 @@ impl Shard {
                 }
             } else {
                 self.store.release(fan_out.message, &mut self.account);
+                if let Some(retained) = fan_out.retained {
+                    self.store.release(retained.message, &mut self.account);
+                }
             }
             self.spread(publication, &matches, range);
         }

@@ -43,9 +43,19 @@ pub(crate) struct Group {
     pub queued: u64,
     /// Whose turn was last.
     pub turn: Option<ReaderId>,
-    /// The attached members by hashed lane; derived, made when it is asked for.
+    /// A job that serves it is under way `[F-60]`.
+    pub has_job: bool,
+    /// Derived, made when it is asked for.
     #[serde(skip)]
-    pub picks: Option<Box<[Option<ReaderId>]>>,
+    pub picks: Option<Picks>,
+}
+
+/// The attached members by hashed lane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Picks {
+    pub members: Box<[Option<ReaderId>]>,
+    /// How many links had been dropped: with one more, some may be attached no longer.
+    pub links_dropped: u64,
 }
 
 impl Group {
@@ -56,6 +66,7 @@ impl Group {
             lanes: BTreeMap::new(),
             queued: 0,
             turn: None,
+            has_job: false,
             picks: None,
         }
     }
@@ -91,8 +102,13 @@ impl Group {
 
     /// Takes the first message of a lane.
     pub fn take(&mut self, lane: u8) -> Option<Waiting> {
+        self.take_at(lane, 0)
+    }
+
+    /// Takes the message at `place` of a lane.
+    pub fn take_at(&mut self, lane: u8, place: usize) -> Option<Waiting> {
         let queue = self.lanes.get_mut(&lane)?;
-        let waiting = queue.pop_front()?;
+        let waiting = queue.remove(place)?;
         self.queued -= 1;
         if queue.is_empty() {
             self.lanes.remove(&lane);
@@ -100,7 +116,7 @@ impl Group {
         Some(waiting)
     }
 
-    /// The lane and message that have waited longest.
+    /// The lane whose front has waited longest.
     pub fn oldest_lane(&self) -> Option<u8> {
         let fronts = self
             .lanes
@@ -127,6 +143,9 @@ pub(crate) fn picks(attached: &[(ReaderId, ClientKey)]) -> Box<[Option<ReaderId>
 
 /// The lane of a QoS 0 message, which is chosen without state `[F-41]` `[C-51]`.
 pub(crate) fn stateless_lane(message: &Message) -> u8 {
+    if let Some(partition) = property::find_user_property(&message.properties, "$partition") {
+        return hashed_lane(xxh3_64(partition.as_bytes()));
+    }
     hashed_lane(xxh3_64_with_seed(
         message.topic.as_bytes(),
         u64::from(message.counter),

@@ -14,6 +14,9 @@ const PACKET_ID_MAX: u32 = 65_535;
 /// How many stripes the packet ids are dealt into.
 const STRIPES: u32 = 256;
 
+/// Ids in each of them; the last stripe has one less, for 65,536 is none.
+const IDS_PER_STRIPE: u32 = PACKET_ID_MAX.div_ceil(STRIPES);
+
 /// How far a tracked delivery has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Progress {
@@ -66,7 +69,7 @@ impl Inflight {
     /// A packet id of one of `stripes` that is not in use, or `None` when all are.
     pub fn free_id(&mut self, stripes: &[u8]) -> Option<u16> {
         let width = stripes.len() as u32;
-        let count = ids_in(stripes);
+        let count = width * IDS_PER_STRIPE;
         for _ in 0..count {
             let nth = self.next_id % count;
             self.next_id = (nth + 1) % count;
@@ -144,9 +147,10 @@ impl Inflight {
     }
 }
 
-/// How many numbers there are to count through so that every id of the stripes comes up.
-fn ids_in(stripes: &[u8]) -> u32 {
-    stripes.len() as u32 * PACKET_ID_MAX.div_ceil(STRIPES)
+/// How many ids the stripes have.
+pub(crate) fn ids_in(stripes: &[u8]) -> u32 {
+    let short = stripes.contains(&u8::MAX);
+    stripes.len() as u32 * IDS_PER_STRIPE - u32::from(short)
 }
 
 #[cfg(test)]
@@ -179,6 +183,7 @@ mod tests {
                 inflight.push(item(id));
                 given.push(id);
             }
+            assert_eq!(inflight.len() as u32, ids_in(&stripes));
         }
         given.sort_unstable();
         assert_eq!(given, (1..=65_535).collect::<Vec<u16>>());

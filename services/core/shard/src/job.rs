@@ -29,9 +29,10 @@ pub(crate) enum Job {
     Dispose(ReaderId, Box<Reader>),
     /// A group is gone; its messages are to be given back.
     DiscardGroup(Box<Group>),
-    /// A gateway is gone: what was attached through this link is detached, as of `at` `[F-24]`.
-    GatewayGone {
-        link: LinkId,
+    /// A gateway drains again: its readers that waited for that are served `[F-64]`.
+    Relieve(LinkId),
+    /// Gateways are gone: what was attached through their links is detached, as of `at` `[F-24]`.
+    GatewaysGone {
         homes_done: u32,
         readers_done: u32,
         at: Time,
@@ -55,6 +56,7 @@ impl Shard {
             match timer {
                 Timer::Home(home) => self.tend_home(home),
                 Timer::Reader(reader) => self.tend_reader(reader),
+                Timer::Retained(message) => self.expire_retained(message),
             }
         }
         // Each job once, so that a Tick ends even if a job asks for more at once.
@@ -77,7 +79,13 @@ impl Shard {
                     self.serve(reader);
                 }
             }
-            Job::ServeGroup(group) => self.serve_group(group),
+            Job::ServeGroup(group) => {
+                if let Some(row) = self.groups.get_mut(group) {
+                    row.has_job = false;
+                    self.serve_group(group);
+                }
+            }
+            Job::Relieve(link) => self.relieve(link),
             Job::FanOut(topic) => {
                 if !self.fan_out(&topic) {
                     self.jobs.push_back(Job::FanOut(topic));
@@ -85,13 +93,12 @@ impl Shard {
             }
             Job::Dispose(id, reader) => self.dispose(id, reader),
             Job::DiscardGroup(group) => self.discard_group(group),
-            Job::GatewayGone {
-                link,
+            Job::GatewaysGone {
                 homes_done,
                 readers_done,
                 at,
             } => {
-                self.gateway_gone(link, homes_done, readers_done, at);
+                self.gateways_gone(homes_done, readers_done, at);
             }
             Job::ShardsLost {
                 lost,
@@ -103,8 +110,8 @@ impl Shard {
         }
     }
 
-    /// Detaches what was attached through a link that is gone, table by table.
-    fn gateway_gone(&mut self, link: LinkId, mut homes_done: u32, mut readers_done: u32, at: Time) {
+    /// Detaches what was attached through links that are gone, table by table.
+    fn gateways_gone(&mut self, mut homes_done: u32, mut readers_done: u32, at: Time) {
         while self.work > 0 {
             let Some(homes) = self.homes.ids_at(homes_done, PLACES_PER_STEP) else {
                 break;
@@ -112,7 +119,7 @@ impl Shard {
             homes_done += PLACES_PER_STEP;
             self.work = self.work.saturating_sub(1 + homes.len() as u32);
             for home in homes {
-                self.lose_connection(home, link, at);
+                self.lose_connection(home, at);
             }
         }
         while self.work > 0 {
@@ -122,17 +129,13 @@ impl Shard {
             readers_done += PLACES_PER_STEP;
             self.work = self.work.saturating_sub(1 + readers.len() as u32);
             for reader in readers {
-                let row = self.readers.get(reader);
-                if row
-                    .and_then(|row| row.attached)
-                    .is_some_and(|attached| attached.link == link)
-                {
+                let attached = self.readers.get(reader).and_then(|row| row.attached);
+                if attached.is_some_and(|at| self.links.get(at.link).is_none()) {
                     self.detach_reader(reader, &[]);
                 }
             }
         }
-        self.jobs.push_back(Job::GatewayGone {
-            link,
+        self.jobs.push_back(Job::GatewaysGone {
             homes_done,
             readers_done,
             at,

@@ -1,6 +1,6 @@
 //! The links to origins: what was applied, what they are owed, and who of them lives `[C-43]`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use catena_link::{Inbound, Outbox};
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,9 @@ pub(crate) struct Link {
     /// Above [`CONGESTED_BYTES`], and not yet below [`RELIEVED_BYTES`] again.
     pub is_congested: bool,
     /// Readers that wait for that.
-    pub starved: Vec<ReaderId>,
+    pub starved: BTreeSet<ReaderId>,
+    /// A job that serves them is under way.
+    pub has_job: bool,
 }
 
 /// All links; a dropped one leaves its number empty for ever.
@@ -37,9 +39,21 @@ pub(crate) struct Link {
 pub(crate) struct Links {
     rows: Vec<Option<Link>>,
     by_origin: BTreeMap<Origin, LinkId>,
+    /// Counts dropped ones.
+    dropped: u64,
 }
 
 impl Links {
+    /// Begins the ops of `origin` at `first`, unless some were applied. Effects may have gone to it before.
+    pub fn begin(&mut self, origin: Origin, first: u64) {
+        let id = self.open(origin, first);
+        if let Some(link) = self.get_mut(id) {
+            if link.inbound.applied_through() == 0 {
+                link.inbound = Inbound::starting_at(first);
+            }
+        }
+    }
+
     /// The link of `origin`, made with first op `first` if there is none.
     pub fn open(&mut self, origin: Origin, first: u64) -> LinkId {
         if let Some(id) = self.by_origin.get(&origin) {
@@ -51,7 +65,8 @@ impl Links {
             inbound: Inbound::starting_at(first),
             outbox: Outbox::default(),
             is_congested: false,
-            starved: Vec::new(),
+            starved: BTreeSet::new(),
+            has_job: false,
         }));
         self.by_origin.insert(origin, id);
         id
@@ -73,7 +88,13 @@ impl Links {
     pub fn drop_link(&mut self, id: LinkId) -> Option<Link> {
         let link = self.rows.get_mut(id.0 as usize)?.take()?;
         self.by_origin.remove(&link.origin);
+        self.dropped += 1;
         Some(link)
+    }
+
+    /// How many were dropped: what is derived from who is attached holds until this changes.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {

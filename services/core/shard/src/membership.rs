@@ -80,6 +80,9 @@ impl Shard {
         };
         self.account.remove(SESSION_BYTES);
         self.cursors -= reader.cursors.len() as u64;
+        for group in &reader.groups {
+            self.members_changed(*group);
+        }
         let fence = Who {
             epoch: u64::MAX,
             ..reader.who

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cursor::Cursor,
+    effect::Held,
     group::GroupId,
     id::{ClientKey, ConnId, Time, Who},
     inflight::Inflight,
@@ -121,6 +122,15 @@ impl Reader {
             passed_over: false,
             has_timer: false,
             has_job: false,
+        }
+    }
+
+    /// What a connection that attaches is told.
+    pub fn held(&self) -> Held {
+        let filters = self.subscriptions.iter();
+        Held {
+            inbound: self.inbound.keys().copied().collect(),
+            filters: filters.map(|(f, options)| (f.clone(), *options)).collect(),
         }
     }
 

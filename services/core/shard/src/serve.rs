@@ -9,6 +9,7 @@ use crate::{
     hidden::hides,
     inflight::{Item, Progress},
     job::Job,
+    links::LinkId,
     reader::{Attached, Queued, ReaderId},
     retained::Step,
     shard::Shard,
@@ -32,8 +33,45 @@ impl Shard {
                 }
             }
         }
-        if (self.work == 0 || retained_left == 0) && self.is_owed(id) {
+        if !self.is_owed(id) {
+            return;
+        }
+        if self.work == 0 || retained_left == 0 {
             self.serve_later(id);
+        } else {
+            self.starve(id);
+        }
+    }
+
+    /// A reader whose gateway does not drain is served when it does `[F-64]`.
+    pub(crate) fn starve(&mut self, id: ReaderId) {
+        let Some(at) = self.readers.get(id).and_then(|reader| reader.attached) else {
+            return;
+        };
+        if let Some(link) = self.links.get_mut(at.link).filter(|link| link.is_congested) {
+            link.starved.insert(id);
+        }
+    }
+
+    /// A gateway drains again: serves its readers, as long as it does.
+    pub(crate) fn relieve(&mut self, id: LinkId) {
+        while self.work > 0 {
+            let Some(link) = self.links.get_mut(id) else {
+                return;
+            };
+            link.has_job = false;
+            if link.is_congested {
+                return;
+            }
+            let Some(reader) = link.starved.pop_first() else {
+                return;
+            };
+            self.work -= 1;
+            self.serve_all(reader);
+        }
+        if let Some(link) = self.links.get_mut(id).filter(|link| !link.has_job) {
+            link.has_job = true;
+            self.jobs.push_back(Job::Relieve(id));
         }
     }
 
@@ -149,12 +187,15 @@ impl Shard {
                     }
                     let sent = cursor.sent_early.remove(&place);
                     cursor.passed = Some(place);
+                    // v5 [MQTT-3.8.3-3]
+                    let publisher = self.store.message(retained.message).publisher;
+                    let own = cursor.no_local && publisher == reader.who.client;
                     let expired = self.store.expires_at(retained.message) <= self.now;
                     let hidden = hides(
                         cursor.filter.filter(),
                         &self.store.message(retained.message).topic,
                     );
-                    if sent || expired || hidden || retained.sequence > cursor.as_of {
+                    if sent || own || expired || hidden || retained.sequence > cursor.as_of {
                         continue;
                     }
                     let merged = Merged {
@@ -163,8 +204,7 @@ impl Shard {
                         subscription_ids: cursor.subscription_ids.clone(),
                     };
                     let message = self.store.share(retained.message, &mut self.account);
-                    self.send(id, at, message, retained.sequence, merged);
-                    return true;
+                    return self.send(id, at, message, retained.sequence, merged);
                 }
             }
         }
@@ -291,7 +331,11 @@ impl Shard {
         };
         let message = self.store.share(message, &mut self.account);
         match at {
-            Some(at) if reader.queue.is_empty() && reader.window.has_room(weight) => {
+            Some(at)
+                if reader.queue.is_empty()
+                    && reader.inflight.resend_from.is_none()
+                    && reader.window.has_room(weight) =>
+            {
                 self.send(id, at, message, sequence, merged);
             }
             _ => {
@@ -307,6 +351,7 @@ impl Shard {
                     retain,
                     subscription_ids,
                 });
+                self.starve(id);
             }
         }
     }

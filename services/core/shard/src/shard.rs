@@ -145,7 +145,7 @@ impl Shard {
             }
             Input::LinkOpen { origin, first } => {
                 if self.is_known(&origin) {
-                    self.links.open(origin, first);
+                    self.links.begin(origin, first);
                 }
             }
             Input::Acked { origin, through } => {
@@ -243,8 +243,9 @@ impl Shard {
         self.account.remove(freed);
         if row.is_congested && row.outbox.bytes() < links::RELIEVED_BYTES {
             row.is_congested = false;
-            for reader in std::mem::take(&mut row.starved) {
-                self.serve_later(reader);
+            if !row.starved.is_empty() && !row.has_job {
+                row.has_job = true;
+                self.jobs.push_back(Job::Relieve(link));
             }
         }
     }

@@ -8,7 +8,7 @@ use smallvec::smallvec;
 use crate::{
     deliver::{Merged, Publication, Targets, in_flight, tracked, untracked},
     effect::{Deliver, Effect},
-    group::{self, GroupId, HASHED_LANES, LEAST_LANE, TURN_LANE, Waiting},
+    group::{self, GroupId, HASHED_LANES, LEAST_LANE, Picks, TURN_LANE, Waiting},
     inflight::Item,
     job::Job,
     message::Message,
@@ -53,6 +53,7 @@ impl Shard {
                 sequence: publication.sequence,
             };
             self.wait_in_group(id, lane, waiting);
+            self.starve_lane(id, lane);
             return true;
         };
         let stored = self.keep(publication);
@@ -79,8 +80,7 @@ impl Shard {
                 .and_then(|g| g.lanes.get(&lane)?.front().copied())
             {
                 if self.work == 0 {
-                    self.jobs.push_back(Job::ServeGroup(id));
-                    return;
+                    return self.serve_group_later(id);
                 }
                 self.work -= 1;
                 let message = self.store.message(front.message).clone();
@@ -92,19 +92,50 @@ impl Shard {
                     continue;
                 }
                 let Some(member) = self.choose(id, lane, message.weight()) else {
+                    self.starve_lane(id, lane);
                     break;
                 };
                 self.take_from_group(id, lane);
-                if let Some((at, target)) = self.track_shared(id, lane, member, front) {
-                    let targets = smallvec![target];
-                    self.emit(
-                        at.link,
-                        Effect::Deliver(Deliver {
-                            message,
-                            expires_at,
-                            targets,
-                        }),
-                    );
+                let Some((at, target)) = self.track_shared(id, lane, member, front) else {
+                    break;
+                };
+                let targets = smallvec![target];
+                self.emit(
+                    at.link,
+                    Effect::Deliver(Deliver {
+                        message,
+                        expires_at,
+                        targets,
+                    }),
+                );
+            }
+        }
+    }
+
+    fn serve_group_later(&mut self, id: GroupId) {
+        if let Some(group) = self.groups.get_mut(id).filter(|group| !group.has_job) {
+            group.has_job = true;
+            self.jobs.push_back(Job::ServeGroup(id));
+        }
+    }
+
+    /// Members that might take a lane's messages, but for a gateway that does not drain, ask again when it does.
+    fn starve_lane(&mut self, id: GroupId, lane: u8) {
+        let Some(group) = self.groups.get(id) else {
+            return;
+        };
+        if !self.links.iter().any(|(_, link)| link.is_congested) {
+            return;
+        }
+        let picked = group
+            .picks
+            .as_ref()
+            .and_then(|picks| *picks.members.get(usize::from(lane))?);
+        match picked {
+            Some(member) => self.starve(member),
+            None => {
+                for member in group.members.keys().copied().collect::<Vec<_>>() {
+                    self.starve(member);
                 }
             }
         }
@@ -158,11 +189,15 @@ impl Shard {
     ) -> Option<(Attached, ReaderId, Merged)> {
         let group = self.groups.get(id)?;
         let lane = group::stateless_lane(message);
-        let picks = match &group.picks {
-            Some(picks) => picks.clone(),
-            None => self.picks(id)?,
+        let made;
+        let picks = match self.current_picks(id) {
+            Some(picks) => picks,
+            None => {
+                made = self.picks(id)?;
+                &made
+            }
         };
-        let member = (*picks.get(usize::from(lane))?)?;
+        let member = (*picks.members.get(usize::from(lane))?)?;
         let at = self.readers.get(member)?.attached?;
         let merged = merged_for_member(message, group.members.get(&member)?);
         Some((at, member, merged))
@@ -184,12 +219,32 @@ impl Shard {
             return;
         };
         group.wait(lane, waiting);
-        if limit.is_some_and(|limit| group.queued > limit) {
-            let oldest = group.oldest_lane().and_then(|lane| group.take(lane));
-            if let Some(dropped) = oldest {
-                self.store.release(dropped.message, &mut self.account);
-                self.stats.queue_dropped += 1;
+        if limit.is_none_or(|limit| group.queued <= limit) {
+            return;
+        }
+        // Expired ones go first.
+        let waiting = group.lanes.iter().flat_map(|(lane, queue)| {
+            let places = queue.iter().enumerate();
+            places.map(|(place, waiting)| (*lane, place, waiting.message))
+        });
+        let mut looked_at = 0;
+        let expired = waiting
+            .take(self.work as usize)
+            .inspect(|_| looked_at += 1)
+            .find(|(_, _, message)| self.store.expires_at(*message) <= self.now);
+        self.work = self.work.saturating_sub(looked_at);
+        let dropped = match expired {
+            Some((lane, place, _)) => {
+                self.stats.expired += 1;
+                group.take_at(lane, place)
             }
+            None => {
+                self.stats.queue_dropped += 1;
+                group.oldest_lane().and_then(|lane| group.take(lane))
+            }
+        };
+        if let Some(dropped) = dropped {
+            self.store.release(dropped.message, &mut self.account);
         }
     }
 
@@ -244,16 +299,12 @@ impl Shard {
     /// The member that takes the next message of a lane, if one can.
     fn choose(&mut self, id: GroupId, lane: u8, weight: usize) -> Option<ReaderId> {
         if lane < HASHED_LANES {
-            if self.groups.get(id)?.picks.is_none() {
+            if self.current_picks(id).is_none() {
                 let picks = self.picks(id)?;
                 self.groups.get_mut(id)?.picks = Some(picks);
             }
-            let member = (*self
-                .groups
-                .get(id)?
-                .picks
-                .as_ref()?
-                .get(usize::from(lane))?)?;
+            let picks = self.current_picks(id)?;
+            let member = (*picks.members.get(usize::from(lane))?)?;
             // A full one makes only its own messages wait.
             return self.can_take(member, weight).then_some(member);
         }
@@ -292,8 +343,13 @@ impl Shard {
             })
     }
 
+    fn current_picks(&self, id: GroupId) -> Option<&Picks> {
+        let picks = self.groups.get(id)?.picks.as_ref()?;
+        (picks.links_dropped == self.links.dropped()).then_some(picks)
+    }
+
     /// Who takes which hashed lane: among the attached members.
-    fn picks(&self, id: GroupId) -> Option<Box<[Option<ReaderId>]>> {
+    fn picks(&self, id: GroupId) -> Option<Picks> {
         let group = self.groups.get(id)?;
         let attached: Vec<_> = group
             .members
@@ -305,7 +361,10 @@ impl Shard {
                 Some((*member, reader.who.client))
             })
             .collect();
-        Some(group::picks(&attached))
+        Some(Picks {
+            members: group::picks(&attached),
+            links_dropped: self.links.dropped(),
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A stored message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct MessageId(u64);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

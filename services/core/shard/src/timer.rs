@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{home::HomeId, id::Time, reader::ReaderId};
+use crate::{home::HomeId, id::Time, reader::ReaderId, store::MessageId};
 
 /// What a timer looks at. A timer that comes too early or for something gone does nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -13,6 +13,8 @@ pub(crate) enum Timer {
     Home(HomeId),
     /// A reader that may hold nothing any more `[F-3]`.
     Reader(ReaderId),
+    /// A retained message that expires.
+    Retained(MessageId),
 }
 
 /// All timers, by time.
@@ -26,6 +28,11 @@ impl Timers {
         if at != Time::NEVER {
             self.due.insert((at, timer));
         }
+    }
+
+    /// Takes back what [`Timers::set`] was told.
+    pub fn cancel(&mut self, at: Time, timer: Timer) {
+        self.due.remove(&(at, timer));
     }
 
     /// The earliest time at which something is due.

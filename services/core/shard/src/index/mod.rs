@@ -79,12 +79,12 @@ impl Index {
     fn find(&self, topic: &str) -> Matches {
         let mut found = Matches::default();
         let mut collect = |entries: &Entries| {
-            let one = |(reader, options): &(ReaderId, SubscriptionOptions)| Match {
-                reader: *reader,
-                filters: smallvec![*options],
+            let one = |(reader, options): (ReaderId, SubscriptionOptions)| Match {
+                reader,
+                filters: smallvec![options],
             };
-            found.readers.extend(entries.readers().iter().map(one));
-            found.groups.extend_from_slice(entries.groups());
+            found.readers.extend(entries.readers().map(one));
+            found.groups.extend(entries.groups());
         };
         if let Some(entries) = self.exact.get(topic) {
             collect(entries);

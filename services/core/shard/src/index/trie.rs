@@ -1,5 +1,7 @@
 //! Filters with wildcards, level by level. Nothing recurses: a filter may have 20,000 levels.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use catena_mqtt::topic;
 use hashbrown::HashMap;
 
@@ -11,47 +13,40 @@ use crate::{
     slab::{Key, Slab},
 };
 
-/// Who subscribed to one filter.
+/// Who subscribed to one filter. Trees, because 100,000 readers of one filter may come and go.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    /// Ascending by reader.
-    readers: Vec<(ReaderId, SubscriptionOptions)>,
-    /// Ascending.
-    groups: Vec<GroupId>,
+    readers: BTreeMap<ReaderId, SubscriptionOptions>,
+    groups: BTreeSet<GroupId>,
 }
 
 impl Entries {
     pub fn subscribe(&mut self, reader: ReaderId, options: SubscriptionOptions) {
-        match self.readers.binary_search_by_key(&reader, |(r, _)| *r) {
-            Ok(place) => self.readers[place].1 = options,
-            Err(place) => self.readers.insert(place, (reader, options)),
-        }
+        self.readers.insert(reader, options);
     }
 
     pub fn unsubscribe(&mut self, reader: ReaderId) {
-        if let Ok(place) = self.readers.binary_search_by_key(&reader, |(r, _)| *r) {
-            self.readers.remove(place);
-        }
+        self.readers.remove(&reader);
     }
 
     pub fn add_group(&mut self, group: GroupId) {
-        if let Err(place) = self.groups.binary_search(&group) {
-            self.groups.insert(place, group);
-        }
+        self.groups.insert(group);
     }
 
     pub fn remove_group(&mut self, group: GroupId) {
-        if let Ok(place) = self.groups.binary_search(&group) {
-            self.groups.remove(place);
-        }
+        self.groups.remove(&group);
     }
 
-    pub fn readers(&self) -> &[(ReaderId, SubscriptionOptions)] {
-        &self.readers
+    /// Ascending.
+    pub fn readers(&self) -> impl Iterator<Item = (ReaderId, SubscriptionOptions)> {
+        self.readers
+            .iter()
+            .map(|(reader, options)| (*reader, *options))
     }
 
-    pub fn groups(&self) -> &[GroupId] {
-        &self.groups
+    /// Ascending.
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> {
+        self.groups.iter().copied()
     }
 
     pub fn is_empty(&self) -> bool {

@@ -19,6 +19,7 @@ impl Shard {
             self.ack_one(reader, *item);
         }
         self.serve_all(reader);
+        self.look_later(reader);
     }
 
     fn ack_one(&mut self, id: ReaderId, ack: AckItem) {
@@ -51,7 +52,7 @@ impl Shard {
         };
         reader.window.give_back(1, u64::from(item.bytes));
         // One that can never acknowledge anything must not be passed over for ever.
-        reader.passed_over = ack.kind == AckKind::Returned && reader.window.messages > 0;
+        reader.passed_over = ack.kind == AckKind::Returned && !reader.inflight.is_empty();
         if ack.kind == AckKind::Returned && item.group.is_some() {
             self.return_to_group(item);
         } else if let Some(message) = item.message {

@@ -2,6 +2,7 @@
 
 use crate::{
     effect::{Attached as AttachedEffect, Effect, Held},
+    inflight,
     links::LinkId,
     op::{Attach, Attachment, Detach},
     reader::{Attached, Queued, ReaderId, Window},
@@ -33,29 +34,27 @@ impl Shard {
         let Some(reader) = self.readers.get_mut(id) else {
             return Held::default();
         };
-        reader.attached = Some(Attached {
+        let at = Attached {
             link,
             conn: attachment.conn,
-        });
+        };
+        if reader.attached == Some(at) {
+            return reader.held();
+        }
+        reader.attached = Some(at);
+        let ids = inflight::ids_in(&self.settings.stripes);
         // A session that was resumed keeps its packet ids, also if it now ends with its connection.
         reader.persistent |= attachment.persistent;
         reader.passed_over = false;
         reader.window = Window {
-            messages_max: attachment.window_messages,
+            messages_max: attachment.window_messages.min(ids),
             bytes_max: attachment.window_bytes,
             receive_maximum: attachment.receive_maximum,
             messages: reader.inflight.len() as u32,
             bytes: reader.inflight.bytes(),
         };
         reader.inflight.resend_from = (!reader.inflight.is_empty()).then_some(0);
-        let held = Held {
-            inbound: reader.inbound.keys().copied().collect(),
-            filters: reader
-                .subscriptions
-                .iter()
-                .map(|(f, options)| (f.clone(), *options))
-                .collect(),
-        };
+        let held = reader.held();
         for group in reader.groups.clone() {
             self.members_changed(group);
         }
@@ -114,7 +113,7 @@ impl Shard {
             if reader
                 .inflight
                 .get(*packet_id)
-                .is_none_or(|item| item.epoch != epoch)
+                .is_none_or(|item| item.epoch != epoch || item.message.is_none())
             {
                 continue;
             }

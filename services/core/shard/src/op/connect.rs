@@ -11,6 +11,7 @@ use crate::{
     },
     id::{ClientKey, ConnId, SessionId, Time, Who},
     links::LinkId,
+    message::Will,
     op::{Connect, Disconnect, EndSession, Op, Touched},
     reader::Attached,
     shard::Shard,
@@ -112,13 +113,33 @@ impl Shard {
             return;
         };
         session.attached = None;
-        session.expiry = expiry.unwrap_or(session.expiry);
-        if !publish_will {
-            session.will = None;
+        // A session that ends with its connection cannot be made to last by then `[F-14]`.
+        if session.expiry > 0 {
+            session.expiry = expiry.unwrap_or(session.expiry);
         }
-        if session.expiry == 0 {
+        let (expiry, who) = (session.expiry, (session.id, session.epoch));
+        if !publish_will {
+            let will = session.will.take();
+            self.account.remove(will_weight(&will));
+        }
+        if expiry == 0 {
             return self.end_session(id);
         }
+        // The gateway has said so itself, unless it is gone or does not answer.
+        let client = self.homes.get(id).map(|home| home.client);
+        let reader = client.and_then(|client| self.readers.find(client));
+        if let Some(reader) =
+            reader.filter(|r| self.readers.get(*r).map(|r| r.who.age()) == Some(who))
+        {
+            self.detach_reader(reader, &[]);
+        }
+        let Some(session) = self
+            .homes
+            .get_mut(id)
+            .and_then(|home| home.session.as_mut())
+        else {
+            return;
+        };
         session.ends_at = at.plus_seconds(session.expiry);
         let delay = session.will.as_ref().map(|will| will.delay);
         match delay {
@@ -136,19 +157,20 @@ impl Shard {
     }
 
     /// A gateway is gone as of `at`; if the session was attached there, it counts as detached since then `[F-24]`.
-    pub(crate) fn lose_connection(&mut self, id: HomeId, link: LinkId, at: Time) {
+    pub(crate) fn lose_connection(&mut self, id: HomeId, at: Time) {
         let Some(home) = self.homes.get_mut(id) else {
             return;
         };
+        let is_gone = |link: LinkId| self.links.get(link).is_none();
         if home
             .pending
             .as_ref()
-            .is_some_and(|pending| pending.link == link)
+            .is_some_and(|pending| is_gone(pending.link))
         {
             home.pending = None;
         }
         let attached = home.session.as_ref().and_then(|session| session.attached);
-        if attached.is_some_and(|attached| attached.link == link) {
+        if attached.is_some_and(|attached| is_gone(attached.link)) {
             self.leave(id, true, None, at);
         }
         self.tend_home(id);
@@ -299,9 +321,14 @@ impl Shard {
             link,
             conn: connect.attachment.conn,
         });
-        session.will = connect.will.clone();
-        session.will_due = None;
+        let will = std::mem::replace(&mut session.will, connect.will.clone());
+        self.account.remove(will_weight(&will));
+        self.account.add(will_weight(&session.will));
+        let timers = [session.will_due.take(), Some(session.ends_at)];
         session.ends_at = Time::NEVER;
+        for at in timers.into_iter().flatten() {
+            self.timers.cancel(at, Timer::Home(id));
+        }
         Some(Who {
             client,
             session: session.id,
@@ -320,6 +347,7 @@ impl Shard {
             return;
         };
         self.account.remove(SESSION_BYTES);
+        self.timers.cancel(session.ends_at, Timer::Home(id));
         let end = EndSession {
             client,
             session: session.id,
@@ -340,10 +368,13 @@ impl Shard {
         else {
             return;
         };
-        session.will_due = None;
+        if let Some(due) = session.will_due.take() {
+            self.timers.cancel(due, Timer::Home(id));
+        }
         let Some(will) = session.will.take() else {
             return;
         };
+        self.account.remove(will.message.weight() as u64);
         if let Some(flight) = self.publish_will(&will) {
             self.wills_in_flight.insert(flight, id);
             if let Some(home) = self.homes.get_mut(id) {
@@ -443,6 +474,11 @@ impl Home {
             self.takeovers.pop_front();
         }
     }
+}
+
+/// What a session's will weighs.
+fn will_weight(will: &Option<Will>) -> u64 {
+    will.as_ref().map_or(0, |will| will.message.weight() as u64)
 }
 
 /// The Connect with a will in memory of its own: a slice of what came from the network would pin all of that `[F-45]`.

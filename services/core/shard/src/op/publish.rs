@@ -13,6 +13,8 @@ use crate::{
     op::{Publish, PublishWill, Release},
     retained::Retained,
     shard::Shard,
+    store::MessageId,
+    timer::Timer,
 };
 
 impl Shard {
@@ -140,6 +142,7 @@ impl Shard {
         } else {
             let stored = self.store.insert(message, expires_at, &mut self.account);
             self.account.add(REFERENCE_BYTES);
+            self.timers.set(expires_at, Timer::Retained(stored));
             let retained = Retained {
                 message: stored,
                 sequence: self.sequence,
@@ -148,10 +151,24 @@ impl Shard {
                 .set(&message.topic, retained, message.weight() as u64)
         };
         if let Some(old) = old {
-            self.retained
-                .give_back(self.store.message(old.message).weight() as u64);
-            self.store.release(old.message, &mut self.account);
-            self.account.remove(REFERENCE_BYTES);
+            self.forget_retained(old);
         }
+    }
+
+    /// A retained message expires; it is the one of its topic, or its timer would be cancelled.
+    pub(crate) fn expire_retained(&mut self, message: MessageId) {
+        let topic = self.store.message(message).topic.clone();
+        if let Some(old) = self.retained.clear(&topic) {
+            self.forget_retained(old);
+        }
+    }
+
+    fn forget_retained(&mut self, old: Retained) {
+        let expires_at = self.store.expires_at(old.message);
+        self.timers.cancel(expires_at, Timer::Retained(old.message));
+        self.retained
+            .give_back(self.store.message(old.message).weight() as u64);
+        self.store.release(old.message, &mut self.account);
+        self.account.remove(REFERENCE_BYTES);
     }
 }

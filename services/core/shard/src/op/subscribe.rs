@@ -69,8 +69,9 @@ impl Shard {
                 RetainHandling::SendIfNew => !existed,
                 RetainHandling::DoNotSend => false,
             };
-            self.end_cursor(id, &filter);
+            // What an earlier SUBSCRIBE is still owed stays owed if this one asks for nothing.
             if wanted {
+                self.end_cursor(id, &filter);
                 self.begin_cursor(id, &filter, options);
             }
         }
@@ -116,6 +117,7 @@ impl Shard {
         reader.cursors.push_back(Cursor {
             filter: filter.clone(),
             qos: options.qos,
+            no_local: options.no_local,
             subscription_ids: options.id.map(|id| Arc::from([id].as_slice())),
             passed: None,
             as_of,
@@ -142,6 +144,7 @@ impl Shard {
             .iter()
             .map(|filter| self.unsubscribe_one(reader, filter))
             .collect();
+        self.look_later(reader);
         let Some(at) = self.readers.get(reader).and_then(|row| row.attached) else {
             return;
         };

@@ -336,6 +336,160 @@ impl World {
     }
 }
 
+impl World {
+    /// Unsubscribes everywhere that the filter lives.
+    pub fn unsubscribe(
+        &mut self,
+        client: &Client,
+        who: Who,
+        filter: &str,
+    ) -> Vec<(Origin, Effect)> {
+        let mut told = vec![];
+        for shard in self.shards_of(filter) {
+            let unsubscribe = op::Unsubscribe {
+                who,
+                token: 8,
+                filters: vec![Filter::parse(filter.to_owned()).unwrap()],
+            };
+            told.extend(self.op(client.origin, shard, Op::Unsubscribe(Box::new(unsubscribe))));
+        }
+        told
+    }
+
+    /// The shards where a filter lives.
+    pub fn shards_of(&self, filter: &str) -> Vec<usize> {
+        let parsed = Filter::parse(filter.to_owned()).unwrap();
+        match self.slots().filter(parsed.filter()) {
+            catena_slots::Placement::One(shard) => vec![shard.index()],
+            catena_slots::Placement::All => (0..self.shards.len()).collect(),
+        }
+    }
+
+    /// Acknowledges one tracked delivery of a shard.
+    pub fn ack(
+        &mut self,
+        client: &Client,
+        who: Who,
+        shard: usize,
+        packet_id: u16,
+        kind: op::AckKind,
+    ) -> Vec<(Origin, Effect)> {
+        let items = [op::AckItem { packet_id, kind }].into_iter().collect();
+        self.op(client.origin, shard, Op::Ack(op::Ack { who, items }))
+    }
+
+    /// Gives back `messages` of `payload` bytes on topics of the same length.
+    pub fn credit(
+        &mut self,
+        client: &Client,
+        who: Who,
+        shard: usize,
+        messages: u32,
+    ) -> Vec<(Origin, Effect)> {
+        let credit = op::Credit {
+            who,
+            messages,
+            bytes: 0,
+        };
+        self.op(client.origin, shard, Op::Credit(credit))
+    }
+
+    pub fn attach(&mut self, client: &Client, who: Who, shard: usize) -> Vec<(Origin, Effect)> {
+        let attach = op::Attach {
+            who,
+            attachment: client.attachment(),
+        };
+        self.op(client.origin, shard, Op::Attach(attach))
+    }
+
+    pub fn detach(
+        &mut self,
+        client: &Client,
+        who: Who,
+        shard: usize,
+        unsent: &[u16],
+    ) -> Vec<(Origin, Effect)> {
+        let detach = op::Detach {
+            who,
+            unsent: unsent.to_vec(),
+        };
+        self.op(client.origin, shard, Op::Detach(detach))
+    }
+
+    pub fn disconnect(
+        &mut self,
+        client: &Client,
+        who: Who,
+        will: bool,
+        expiry: Option<u32>,
+    ) -> Vec<(Origin, Effect)> {
+        let disconnect = op::Disconnect { who, will, expiry };
+        self.op(
+            client.origin,
+            self.home(client.id),
+            Op::Disconnect(disconnect),
+        )
+    }
+
+    /// Tells every shard which gateways live.
+    pub fn gateways(&mut self, version: u64, live: &[u64]) -> Vec<(Origin, Effect)> {
+        for shard in 0..self.shards.len() {
+            self.apply(shard, Input::Gateways { version, live });
+        }
+        self.settle()
+    }
+
+    /// Acknowledges everything, and tells the bytes that each shard holds.
+    pub fn held(&mut self) -> Vec<u64> {
+        for shard in 0..self.shards.len() {
+            for origin in self.shards[shard].origins().collect::<Vec<_>>() {
+                let through = self.shards[shard].outbox(&origin).unwrap().last();
+                if matches!(origin, Origin::Gateway { .. }) {
+                    self.apply(shard, Input::Acked { origin, through });
+                }
+            }
+        }
+        self.shards
+            .iter()
+            .map(|shard| shard.stats().bytes)
+            .collect()
+    }
+
+    /// A topic with this front that lives on `shard`.
+    pub fn topic_on(&self, front: &str, shard: usize) -> String {
+        let named = |n: u32| format!("{front}{n}");
+        (0..)
+            .map(named)
+            .find(|topic| self.topic(topic) == shard)
+            .unwrap()
+    }
+}
+
+/// What became of the connection `conn`, if it was answered.
+pub fn connected(told: &[(Origin, Effect)], conn: ConnId) -> Option<Result<Accepted, ReasonCode>> {
+    told.iter().find_map(|(_, effect)| match effect {
+        Effect::Connected(connected) if connected.conn == conn => Some(connected.outcome.clone()),
+        _ => None,
+    })
+}
+
+/// The connections that are told to end, with the reason.
+pub fn kicked(told: &[(Origin, Effect)]) -> Vec<(ConnId, ReasonCode)> {
+    let kick = |(_, effect): &(Origin, Effect)| match effect {
+        Effect::Kick(kick) => Some((kick.conn, kick.reason)),
+        _ => None,
+    };
+    told.iter().filter_map(kick).collect()
+}
+
+/// A will on `topic`.
+pub fn will(topic: &str, delay: u32) -> Will {
+    Will {
+        message: Arc::new(message(topic, "will", QoS::AtLeastOnce)),
+        delay,
+    }
+}
+
 /// How a client of the world connects.
 #[derive(Clone)]
 pub struct Client {

@@ -1,0 +1,15 @@
+//! The rules of the data path that a shard keeps, each with the test that fails without it.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bounds;
+mod connect;
+mod deliver;
+mod identity;
+mod publish;
+mod retained;
+mod shared;
+mod subscribe;
+mod time;
+mod will;
