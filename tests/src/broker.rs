@@ -23,6 +23,16 @@ const STOP: Duration = Duration::from_secs(15);
 /// What a broker prints before the address that it listens on.
 const ANNOUNCEMENT: &str = "listening on ";
 
+/// Runs a command, and stops it at the end of the input: thus also when the process that holds the
+/// other end dies. A broker in a static of a test binary is never dropped.
+const LEASH: &str = r#"
+exec 3<&0
+"$@" 3<&- & child=$!
+{ read -r _ <&3; kill -TERM $child; } >/dev/null 2>&1 & leash=$!
+wait $child; code=$?
+kill $leash
+exit $code"#;
+
 /// How to start a broker.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
@@ -86,23 +96,23 @@ impl Broker {
         }
         arguments.extend(settings.arguments.iter().cloned());
 
-        // The shell is a leash: at the end of its input, thus also when this process dies, it stops
-        // the broker. A static in the test binary is never dropped.
-        let mut process = Command::new("sh")
-            .args([
-                "-c",
-                r#""$@" & child=$!; read -r _; kill -TERM $child; wait $child"#,
-                "sh",
-            ])
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", LEASH, "sh"])
             .arg(binary())
             .args(&arguments)
             .current_dir(&directory)
             .env("HOME", &directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("there is a shell");
+            .stderr(Stdio::piped());
+        // Settings for another broker are not for this one.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("CATENA_") {
+                shell.env_remove(name);
+            }
+        }
+        let mut process = shell.spawn().expect("there is a shell");
         let leash = process.stdin.take();
         let log = Arc::new(Mutex::new(Vec::new()));
         let (announce, announced) = mpsc::channel();
@@ -132,15 +142,21 @@ impl Broker {
     /// The broker with `shards` shards that all tests of this process share. It has the default
     /// settings, so tests keep to client ids and topics of their own: [`unique`].
     pub fn shared(shards: u32) -> Arc<Broker> {
-        static SHARED: OnceLock<Mutex<HashMap<u32, Arc<Broker>>>> = OnceLock::new();
-        let mut brokers = match SHARED.get_or_init(Mutex::default).lock() {
-            Ok(brokers) => brokers,
+        /// `None` for one that did not start: no other will.
+        type Shared = HashMap<u32, Option<Arc<Broker>>>;
+        static SHARED: OnceLock<Mutex<Shared>> = OnceLock::new();
+        let mut shared = match SHARED.get_or_init(Mutex::default).lock() {
+            Ok(shared) => shared,
             Err(poisoned) => poisoned.into_inner(),
         };
-        let broker = brokers
-            .entry(shards)
-            .or_insert_with(|| Arc::new(Broker::start(&Settings::shards(shards))));
-        Arc::clone(broker)
+        if !shared.contains_key(&shards) {
+            shared.insert(shards, None);
+            let broker = Broker::start(&Settings::shards(shards));
+            shared.insert(shards, Some(Arc::new(broker)));
+        }
+        shared[&shards]
+            .clone()
+            .expect("the broker started: see the first test that failed")
     }
 
     /// What the broker printed so far.

@@ -25,7 +25,7 @@ use crate::{broker::Broker, wire::Property};
 /// How long a client waits for what must come.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a client listens for what must not come. A broker answers in well under a tenth of it.
-pub const QUIET: Duration = Duration::from_millis(250);
+pub const QUIET: Duration = Duration::from_millis(150);
 
 /// What a client sends in CONNECT.
 #[derive(Debug, Clone)]
@@ -690,6 +690,41 @@ impl Client {
         assert_eq!(self.expect_close(), expected);
     }
 
+    /// All bytes up to the broker's close, without a look at what they are.
+    ///
+    /// # Panics
+    /// When it does not close.
+    pub fn read_to_close(&mut self) -> Vec<u8> {
+        self.stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("more than nothing");
+        let mut bytes = self.received.split().to_vec();
+        match self.stream.read_to_end(&mut bytes) {
+            Ok(_) => bytes,
+            Err(e) if e.kind() == ErrorKind::ConnectionReset => bytes,
+            Err(e) => panic!("the broker does not close the connection: {e}; it sent {bytes:x?}"),
+        }
+    }
+
+    /// As many bytes as `expected` has.
+    ///
+    /// # Panics
+    /// When others come, or none.
+    pub fn expect_bytes(&mut self, expected: &[u8]) {
+        self.stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("more than nothing");
+        let mut bytes = self.received.split().to_vec();
+        while bytes.len() < expected.len() {
+            let mut chunk = vec![0; expected.len() - bytes.len()];
+            match self.stream.read(&mut chunk) {
+                Ok(length) if length > 0 => bytes.extend(&chunk[..length]),
+                end => panic!("{end:?} after {bytes:x?}, not {expected:x?}"),
+            }
+        }
+        assert_eq!(bytes, expected, "{bytes:x?}, not {expected:x?}");
+    }
+
     /// Listens for a while.
     ///
     /// # Panics
@@ -697,6 +732,19 @@ impl Client {
     pub fn expect_nothing(&mut self) {
         let event = self.next(QUIET);
         assert_eq!(event, Event::Silence, "nothing was to come");
+    }
+
+    /// Listens for a while on several connections at once.
+    ///
+    /// # Panics
+    /// When anything comes on any of them.
+    pub fn expect_nothing_on<'a>(clients: impl IntoIterator<Item = &'a mut Client>) {
+        let end = Instant::now() + QUIET;
+        for client in clients {
+            let left = end.saturating_duration_since(Instant::now());
+            let event = client.next(left.max(Duration::from_millis(1)));
+            assert_eq!(event, Event::Silence, "nothing was to come");
+        }
     }
 
     fn message(&mut self, publish: Publish) -> Message {
