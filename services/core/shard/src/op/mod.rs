@@ -139,6 +139,8 @@ pub struct Subscribe {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unsubscribe {
     pub who: Who,
+    /// Where the answer goes: the connection may never have attached here.
+    pub conn: ConnId,
     pub token: u32,
     pub filters: Vec<Filter>,
 }

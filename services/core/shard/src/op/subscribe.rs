@@ -145,11 +145,8 @@ impl Shard {
             .map(|filter| self.unsubscribe_one(reader, filter))
             .collect();
         self.look_later(reader);
-        let Some(at) = self.readers.get(reader).and_then(|row| row.attached) else {
-            return;
-        };
         let unsubscribed = Unsubscribed {
-            conn: at.conn,
+            conn: unsubscribe.conn,
             token: unsubscribe.token,
             existed,
         };

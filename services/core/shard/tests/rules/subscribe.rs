@@ -235,3 +235,18 @@ fn replay_sends_retained_messages_of_a_filter_that_existed_here_only() {
     assert_eq!(payloads(&told, &client), ["x"]);
     assert!(deliveries(&told)[0].2.retain);
 }
+
+/// UNSUBACK would never come for a filter that nobody subscribed to, on a shard that the connection never came to [F-33].
+#[test]
+fn an_unsubscribe_is_answered_without_an_attach() {
+    let mut world = World::new(2);
+    let client = Client::new("a", 1);
+    let (accepted, _) = world.connect(&client);
+    let who = client.who(&accepted);
+    let answers = world.unsubscribe(&client, who, "never/+");
+    let existed = answers.iter().map(|(_, effect)| match effect {
+        Effect::Unsubscribed(unsubscribed) => unsubscribed.existed.clone(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(existed.collect::<Vec<_>>(), [[false], [false]]);
+}

@@ -41,6 +41,8 @@ pub struct World {
     pub acknowledges: bool,
     /// Whether links between shards are carried.
     pub carries: bool,
+    /// Copies of the shards that get the same entries, and must do the same.
+    pub twins: Vec<Shard>,
     ends: BTreeMap<(Origin, usize), Ends>,
 }
 
@@ -58,6 +60,7 @@ impl World {
             now: Time(1_000_000),
             acknowledges: true,
             carries: true,
+            twins: vec![],
             ends: BTreeMap::new(),
         };
         for n in 0..shards {
@@ -75,15 +78,27 @@ impl World {
         world
     }
 
-    /// Applies one entry to one shard.
+    /// Applies one entry to one shard, and to its twin if there is one.
     pub fn apply(&mut self, shard: usize, input: Input<'_>) {
+        let entry = Entry {
+            at: self.now,
+            input,
+        };
         let mut effects = Effects::default();
-        self.shards[shard].apply(
-            &Entry {
-                at: self.now,
-                input,
-            },
-            &mut effects,
+        self.shards[shard].apply(&entry, &mut effects);
+        let Some(twin) = self.twins.get_mut(shard) else {
+            return;
+        };
+        let mut twin_effects = Effects::default();
+        twin.apply(&entry, &mut twin_effects);
+        let grown: Vec<Origin> = effects.drain().collect();
+        assert_eq!(grown, twin_effects.drain().collect::<Vec<_>>());
+        for origin in grown {
+            assert_eq!(self.shards[shard].outbox(&origin), twin.outbox(&origin));
+        }
+        assert!(
+            self.shards[shard].snapshot() == twin.snapshot(),
+            "the twin of shard {shard} differs after {input:?}"
         );
     }
 
@@ -348,6 +363,7 @@ impl World {
         for shard in self.shards_of(filter) {
             let unsubscribe = op::Unsubscribe {
                 who,
+                conn: client.conn,
                 token: 8,
                 filters: vec![Filter::parse(filter.to_owned()).unwrap()],
             };
@@ -530,7 +546,7 @@ impl Client {
         op::Attachment {
             conn: self.conn,
             persistent: self.expiry > 0,
-            receive_maximum: self.window as u16,
+            receive_maximum: self.window.min(65_535) as u16,
             window_messages: self.window,
             window_bytes: 1 << 20,
         }
