@@ -266,6 +266,7 @@ impl Connection {
         } else {
             Op::Unsubscribe(Box::new(Unsubscribe {
                 who,
+                conn: self.conn,
                 token,
                 filters: names,
             }))
@@ -406,6 +407,7 @@ impl Connection {
         let Some(who) = self.session else { return };
         let op = Unsubscribe {
             who,
+            conn: self.conn,
             token: 0,
             filters,
         };

@@ -103,6 +103,15 @@ impl Cache {
         *counter = counter.wrapping_add(1);
     }
 
+    /// How many topics are remembered, and how many matches of them all.
+    #[cfg(test)]
+    pub fn size(&self) -> (usize, usize) {
+        let halves = [&self.young, &self.old];
+        let topics = halves.map(|half| half.topics.len());
+        let matches = halves.map(|half| half.matches);
+        (topics.iter().sum(), matches.iter().sum())
+    }
+
     fn remember(&mut self, topic: ByteString, remembered: Remembered) {
         self.young.matches +=
             1 + remembered.matches.readers.len() + remembered.matches.groups.len();

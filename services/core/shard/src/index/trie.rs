@@ -181,6 +181,12 @@ impl Trie {
         }
     }
 
+    /// Whether no filter is left, nor any level.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.len() == 1 && self.node(ROOT).is_empty()
+    }
+
     fn child(&self, at: Key, level: &str) -> Option<Key> {
         let node = self.node(at);
         if level == "+" {

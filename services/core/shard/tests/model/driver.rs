@@ -35,13 +35,19 @@ struct Peer {
     inbound: Vec<op::Publish>,
 }
 
+struct Asking {
+    client: usize,
+    me: Client,
+    will: Option<(Msg, u32)>,
+}
+
 pub struct Driver {
     world: World,
     reference: Reference,
     peers: Vec<Peer>,
     conns: BTreeMap<ConnId, usize>,
-    /// A CONNECT that waits for its answer: with the expiry and the will.
-    asking: Option<(usize, Client, Option<(Msg, u32)>)>,
+    /// A CONNECT that waits for its answer.
+    asking: Option<Asking>,
     incarnations: [u64; 2],
     gateways_version: u64,
     next: u32,
@@ -333,17 +339,15 @@ impl Driver {
         };
         self.conns.insert(me.conn, client);
         let will = will.map(|(msg, will)| (msg, will.delay));
-        self.asking = Some((client, me.clone(), will));
+        self.asking = Some(Asking {
+            client,
+            me: me.clone(),
+            will,
+        });
         if self.peers[client].connected.is_some() {
             let told = self.world.ask(&me);
             assert_eq!(kicked(&told).len(), 1);
-            self.go(
-                client,
-                unsent,
-                true,
-                |kicked| Op::Kicked(kicked),
-                clean_start,
-            );
+            self.go(client, unsent, true, Op::Kicked, clean_start);
         } else {
             if clean_start {
                 self.reference.end(client);
@@ -478,7 +482,7 @@ impl Driver {
             match effect {
                 Effect::Connected(connected) => {
                     let accepted = connected.outcome.expect("nothing to refuse");
-                    let (client, me, will) = self.asking.take().expect("one that asked");
+                    let Asking { client, me, will } = self.asking.take().expect("one that asked");
                     assert_eq!(connected.conn, me.conn);
                     let present = self.reference.connect(client, me.expiry, will);
                     assert_eq!(accepted.session_present, present);

@@ -391,16 +391,13 @@ impl Reference {
                 is_retained: false,
             });
         }
-        for filter in SHARED..FILTERS.len() {
+        for (filter, text) in FILTERS.iter().enumerate().skip(SHARED) {
             let group = &self.groups[filter - SHARED];
             let attached = group
                 .members
                 .iter()
                 .any(|(member, _)| self.is_attached(*member));
-            if !matches(FILTERS[filter], &msg.topic)
-                || group.members.is_empty()
-                || msg.qos == 0 && !attached
-            {
+            if !matches(text, &msg.topic) || group.members.is_empty() || msg.qos == 0 && !attached {
                 continue;
             }
             let look = Look {

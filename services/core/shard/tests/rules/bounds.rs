@@ -164,6 +164,79 @@ fn a_hundred_thousand_readers_are_served_and_taken_away_in_steps() {
     }
 }
 
+/// A later message would overtake an earlier one that is still on its way to its readers [F-58] [F-60].
+#[test]
+fn a_small_fan_out_waits_behind_a_large_one_of_its_topic() {
+    let mut shard = Measured::new();
+    let readers: Vec<Who> = (1..=2_000).map(|n| shard.reader(n, false, "t")).collect();
+    shard.send(sender(), message("t", "first", QoS::AtLeastOnce));
+    for who in &readers[..1_990] {
+        let unsubscribe = op::Unsubscribe {
+            who: *who,
+            token: 0,
+            filters: vec![catena_mqtt::Filter::parse("t").unwrap()],
+        };
+        shard.op(0, &Op::Unsubscribe(Box::new(unsubscribe)));
+    }
+    let through = shard.world.shards[0].outbox(&GATEWAY).unwrap().last();
+    shard.send(sender(), message("t", "second", QoS::AtLeastOnce));
+    shard.finish();
+    let outbox = shard.world.shards[0].outbox(&GATEWAY).unwrap();
+    let told: Vec<_> = outbox
+        .after(through)
+        .1
+        .map(|effect| (GATEWAY, effect.clone()))
+        .collect();
+    let last = Client::new("last", 2_000);
+    assert_eq!(payloads(&told, &last), ["first", "second"]);
+}
+
+/// What comes while a long resend is under way would overtake it [F-51] [F-58].
+#[test]
+fn new_messages_wait_behind_what_is_resent() {
+    let mut world = World::new(1);
+    let sender = Client {
+        origin: GATEWAY_2,
+        ..Client::new("sender", 1)
+    };
+    let sending = world.join(&sender);
+    let reader = |conn| Client {
+        window: 4_000,
+        ..Client::lasting("reader", conn)
+    };
+    let reading = world.join(&reader(2));
+    world.subscribe(&reader(2), reading, "#", QoS::AtLeastOnce);
+    let mut kept = message("t", "0", QoS::AtLeastOnce);
+    kept.retain = true;
+    world.publish(&sender, sending, kept);
+    for n in 1..2_500 {
+        world.publish(
+            &sender,
+            sending,
+            message("t", &n.to_string(), QoS::AtLeastOnce),
+        );
+    }
+    world.leave(&reader(2), reading, false);
+    let (accepted, mut told) = world.connect(&reader(3));
+    assert!(deliveries(&told).len() <= WORK_PER_APPLY_MAX as usize);
+    let reading = reader(3).who(&accepted);
+    told.extend(world.subscribe(&reader(3), reading, "t", QoS::AtLeastOnce));
+    told.extend(world.publish(&sender, sending, message("t", "last", QoS::AtLeastOnce)));
+    told.extend(world.finish());
+    let got = deliveries(&told);
+    let resent: Vec<u32> = got[..2_500]
+        .iter()
+        .map(|(_, p, _)| p.parse().unwrap())
+        .collect();
+    assert!(resent.into_iter().eq(0..2_500) && got[..2_500].iter().all(|(_, _, t)| t.dup));
+    let rest: Vec<&str> = got[2_500..].iter().map(|(_, p, _)| &**p).collect();
+    assert_eq!(
+        rest,
+        ["0", "last"],
+        "the retained one of the SUBSCRIBE, then the live one"
+    );
+}
+
 /// The end of a session with 100,000 messages would stop the shard [F-60] [F-23].
 #[test]
 fn a_long_queue_is_given_back_in_steps() {
