@@ -39,6 +39,11 @@ impl Router {
     pub fn link(&mut self, shard: ShardId) -> &mut Link {
         &mut self.links[shard.index()]
     }
+
+    /// The connection is over.
+    pub fn forget(&mut self, conn: ConnId) {
+        self.links.iter_mut().for_each(|link| link.forget(conn));
+    }
 }
 
 /// The gateway as one connection sees it.

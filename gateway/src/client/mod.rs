@@ -336,6 +336,7 @@ impl Task {
             match self.phase {
                 Phase::Leaving => {
                     clients.remove(self.id);
+                    self.worker.router.borrow_mut().forget(self.id);
                     return Poll::Ready(());
                 }
                 // The protocol has nothing more to say.

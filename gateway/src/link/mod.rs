@@ -4,12 +4,13 @@
 
 pub(crate) mod task;
 
-use std::{collections::VecDeque, sync::Arc, task::Waker};
+use std::{cell::RefCell, collections::VecDeque, sync::Arc, task::Waker};
 
 use catena_connection::input::Now;
 use catena_link::{Batch, Class, Full, Gap, Receiver, Sender, Window};
 use catena_mqtt::QoS;
 use catena_shard::{ConnId, Op, Origin, Time, op::Publish, wire::ToShard};
+use hashbrown::HashSet;
 
 use crate::limits::{
     ACK_BYTES, ACK_EFFECTS, DIRECT_BYTES, DIRECT_PUBLISHES, LINK_PUBLISH_BYTES, LINK_PUBLISHES,
@@ -47,6 +48,9 @@ pub(crate) struct Link {
     /// Batches that were sent before a break, to be sent again.
     again: VecDeque<Arc<Batch<Op>>>,
     direct: Direct,
+    /// Connections that are gone and whose publishes were given up `[F-43]`: what they still had in hand must not
+    /// overtake what their clients will resend.
+    forsaken: HashSet<ConnId>,
     acked_through: u64,
     /// Bytes of effects since the last acknowledgement.
     unacked_bytes: usize,
@@ -82,6 +86,7 @@ impl Link {
             receiver: Receiver::default(),
             again: VecDeque::new(),
             direct: Direct::default(),
+            forsaken: HashSet::new(),
             acked_through: 0,
             unacked_bytes: 0,
             is_idle: false,
@@ -94,9 +99,21 @@ impl Link {
     // What connections ask.
 
     pub fn push(&mut self, class: Class, op: Op) -> Result<u64, Full> {
+        let op = if self.is_forsaken(&op) { Op::Noop } else { op };
         let number = self.sender.push(class, op)?;
         self.wake();
         Ok(number)
+    }
+
+    fn is_forsaken(&self, op: &Op) -> bool {
+        !self.forsaken.is_empty()
+            && matches!(op, Op::Publish(publish)
+                if publish.message.qos > QoS::AtMostOnce && self.forsaken.contains(&publish.conn))
+    }
+
+    /// The connection has nothing more to send.
+    pub fn forget(&mut self, conn: ConnId) {
+        self.forsaken.remove(&conn);
     }
 
     pub fn push_direct(&mut self, publish: Publish) -> Result<u64, Full> {
@@ -154,7 +171,10 @@ impl Link {
         }
     }
 
-    /// Goes on where the shard says that it is. `is_closed`: the client of this connection is gone.
+    /// Goes on where the shard says that it is.
+    ///
+    /// A client that is gone will resend what it was owed an answer to `[F-43]`, and no longer wants the session that
+    /// it asked for `[F-15]`: such ops become no-ops. `is_closed`: the client of this connection is gone.
     pub fn opened(
         &mut self,
         generation: u32,
@@ -173,10 +193,21 @@ impl Link {
         self.generation = Some(generation);
         self.state = State::Open;
         self.sender.committed(committed);
-        self.again = self
-            .sender
-            .resend(applied_through, |op| rewritten(op, &is_closed))
-            .into();
+        // What has gathered meanwhile is treated alike: else a client's second message could go out whose first does not.
+        self.sender.batch();
+        let forsaken = RefCell::new(std::mem::take(&mut self.forsaken));
+        let batches = self.sender.resend(applied_through, |op| match op {
+            Op::Publish(publish)
+                if publish.message.qos > QoS::AtMostOnce && is_closed(publish.conn) =>
+            {
+                forsaken.borrow_mut().insert(publish.conn);
+                Op::Noop
+            }
+            Op::Connect(connect) if is_closed(connect.attachment.conn) => Op::Noop,
+            op => op.clone(),
+        });
+        self.again = batches.into();
+        self.forsaken = forsaken.into_inner();
         self.direct.before = self.direct.taken - self.direct.waiting.len() as u64;
         Opened::Yes
     }
@@ -277,19 +308,5 @@ impl Link {
         self.acked_through = self.receiver.have_through();
         self.unacked_bytes = 0;
         self.acked_through
-    }
-}
-
-/// What is sent again after a break: a client that is gone will resend what it was owed an answer to `[F-43]`, and no
-/// longer wants the session that it asked for `[F-15]`.
-fn rewritten(op: &Op, is_closed: impl Fn(ConnId) -> bool) -> Op {
-    match op {
-        Op::Publish(publish)
-            if publish.message.qos > QoS::AtMostOnce && is_closed(publish.conn) =>
-        {
-            Op::Noop
-        }
-        Op::Connect(connect) if is_closed(connect.attachment.conn) => Op::Noop,
-        op => op.clone(),
     }
 }

@@ -1,0 +1,133 @@
+//! A transport that breaks: before a message, or behind it, in either direction; and a dialler that fails now and then.
+
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use catena_backend::{Port, port::Connection};
+use catena_gateway::links::{Broken, Dial, Transport};
+use catena_shard::wire::{FromShard, ToShard};
+use catena_slots::ShardId;
+
+/// One in so many messages meets a break.
+const BREAKS: u64 = 25;
+
+/// One in so many dials fails.
+const FAILURES: u64 = 4;
+
+/// A generator of numbers that a seed repeats.
+#[derive(Debug, Clone)]
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub fn one_in(&mut self, chances: u64) -> bool {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 20) % chances == 0
+    }
+}
+
+/// Dials transports that break.
+#[derive(Debug, Clone)]
+pub struct Breaking {
+    ports: Rc<[Port]>,
+    random: Rc<RefCell<Random>>,
+}
+
+impl Breaking {
+    pub fn new(ports: &[Port], random: Random) -> Breaking {
+        Breaking {
+            ports: ports.into(),
+            random: Rc::new(RefCell::new(random)),
+        }
+    }
+}
+
+impl Dial for Breaking {
+    type Transport = Fragile;
+
+    async fn dial(&self, shard: ShardId) -> Result<Fragile, Broken> {
+        if self.random.borrow_mut().one_in(FAILURES) {
+            return Err(broken());
+        }
+        let inner = self.ports[shard.index()].connect();
+        Ok(Fragile {
+            inner,
+            random: self.random.clone(),
+            is_broken: false,
+            reader: None,
+        })
+    }
+}
+
+/// A transport that breaks.
+#[derive(Debug)]
+pub struct Fragile {
+    inner: Connection,
+    random: Rc<RefCell<Random>>,
+    is_broken: bool,
+    /// Who is to be told of a break.
+    reader: Option<Waker>,
+}
+
+fn broken() -> Broken {
+    Broken("the test broke it".to_owned())
+}
+
+impl Fragile {
+    fn fate(&self, chances: u64) -> bool {
+        self.random.borrow_mut().one_in(chances)
+    }
+
+    fn shatter(&mut self) {
+        self.is_broken = true;
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
+impl Transport for Fragile {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        if self.is_broken {
+            return Poll::Ready(Err(broken()));
+        }
+        self.inner.poll_ready(cx).map_err(|_| broken())
+    }
+
+    fn send(&mut self, message: ToShard) -> Result<(), Broken> {
+        if self.fate(BREAKS) {
+            self.shatter();
+            // It may have arrived all the same, and the sender may not know that it did not.
+            if self.fate(2) {
+                return if self.fate(2) { Ok(()) } else { Err(broken()) };
+            }
+        }
+        self.inner.send(message).map_err(|_| broken())
+    }
+
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<FromShard, Broken>> {
+        if self.is_broken {
+            return Poll::Ready(Err(broken()));
+        }
+        self.reader = Some(cx.waker().clone());
+        let outcome = self
+            .inner
+            .poll_receive(cx)
+            .map(|message| message.ok_or_else(broken));
+        if outcome.is_ready() && self.fate(BREAKS) {
+            self.is_broken = true;
+            if self.fate(2) {
+                return Poll::Ready(Err(broken()));
+            }
+        }
+        outcome
+    }
+}
