@@ -49,11 +49,11 @@ fn a_silent_client_is_closed(broker: &Broker) {
             .open(broker)
     };
     let mut silent = BOTH.map(|version| open(version, "silent", 1));
-    let mut lively = BOTH.map(|version| open(version, "lively", 1));
+    let mut lively = BOTH.map(|version| open(version, "lively", 2));
     let mut unwatched = BOTH.map(|version| open(version, "unwatched", 0));
     let opened = Instant::now();
     let closed = loop {
-        // A PINGREQ within each second, as the client's side of the contract.
+        // A PINGREQ in time, as the client's side of the contract.
         for client in &mut lively {
             client.ping();
         }

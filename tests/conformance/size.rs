@@ -125,7 +125,7 @@ fn exchange(client: &mut Client) -> Vec<Packet> {
         client.send_subscribe(id, &[Filter::new(filter, 2)], None);
         ask(client, &mut answers);
     }
-    for filter in [&topic, "never/there"] {
+    for filter in [&topic, "never/there", "nor/here", "+/not/here/either"] {
         let id = client.new_packet_id();
         client.send_unsubscribe(id, &[filter]);
         ask(client, &mut answers);
