@@ -166,6 +166,8 @@ impl SlotTable {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -214,5 +216,34 @@ mod tests {
         );
         assert_eq!(table.filter("plant/+/temperature"), Placement::All);
         assert_eq!(table.filter("plant/#"), Placement::All);
+    }
+
+    fn matches(filter: &str, topic: &str) -> bool {
+        let (mut wanted, mut levels) = (filter.split('/'), topic.split('/'));
+        loop {
+            match (wanted.next(), levels.next()) {
+                (Some("#"), _) | (None, None) => return true,
+                (Some(want), Some(level)) if want == "+" || want == level => {}
+                _ => return false,
+            }
+        }
+    }
+
+    proptest! {
+        /// A subscription that lived elsewhere than a matching topic would never see its messages [F-30].
+        #[test]
+        fn any_filter_lives_wherever_a_matching_topic_may(
+            filter in "(a|b|\\+|)(/(a|b|\\+|)){0,3}(/#)?",
+            topic in "(a|b|)(/(a|b|)){0,4}",
+            key_levels in 0u8..5,
+        ) {
+            let table = SlotTable::even(64, key_levels).unwrap();
+            let placement = table.filter(&filter);
+            if matches(&filter, &topic) && placement != Placement::All {
+                prop_assert_eq!(placement, Placement::One(table.topic(&topic)));
+            }
+            let has_wildcards = filter.contains(['+', '#']);
+            prop_assert!(has_wildcards || placement != Placement::All, "a literal filter lives on one shard");
+        }
     }
 }

@@ -173,6 +173,7 @@ fn a_small_fan_out_waits_behind_a_large_one_of_its_topic() {
     for who in &readers[..1_990] {
         let unsubscribe = op::Unsubscribe {
             who: *who,
+            conn: ConnId(who.session.counter),
             token: 0,
             filters: vec![catena_mqtt::Filter::parse("t").unwrap()],
         };
@@ -491,6 +492,55 @@ fn a_gateway_that_does_not_drain_gets_replies_alone() {
         got += deliveries(&told).len();
     }
     assert_eq!(sent + got, 80, "everything arrives once it drains");
+}
+
+/// A reader whose acknowledgement came while its gateway did not drain would wait for the next message [F-64].
+#[test]
+fn a_reader_that_made_room_meanwhile_is_served_once_the_gateway_drains() {
+    let mut world = World::new(1);
+    let reader = Client {
+        window: 1,
+        ..Client::lasting("reader", 1)
+    };
+    let flooded = Client {
+        window: 1_000,
+        ..Client::new("flooded", 3)
+    };
+    let (reading, flood) = (world.join(&reader), world.join(&flooded));
+    world.subscribe(&reader, reading, "t", QoS::AtLeastOnce);
+    world.subscribe(&flooded, flood, "big", QoS::AtMostOnce);
+    let sender = Client {
+        origin: GATEWAY_2,
+        ..Client::new("sender", 2)
+    };
+    let who = world.join(&sender);
+    let mut told = vec![];
+    for payload in ["1", "2"] {
+        told.extend(world.publish(&sender, who, message("t", payload, QoS::AtLeastOnce)));
+    }
+    world.acknowledges = false;
+    for _ in 0..20 {
+        world.publish(
+            &sender,
+            who,
+            message("big", &"x".repeat(1 << 20), QoS::AtLeastOnce),
+        );
+    }
+    let id = deliveries(&told)[0].2.packet_id;
+    assert!(
+        world
+            .ack(&reader, reading, 0, id, op::AckKind::Done)
+            .is_empty()
+    );
+    let through = world.shards[0].outbox(&GATEWAY).unwrap().last();
+    world.apply(
+        0,
+        Input::Acked {
+            origin: GATEWAY,
+            through,
+        },
+    );
+    assert_eq!(payloads(&world.finish(), &reader), ["2"]);
 }
 
 /// A session that nobody reads would grow without end, or lose what it could still use [F-65].

@@ -363,9 +363,46 @@ fn members_of_a_lost_gateway_are_not_chosen() {
     group.world.gateways(2, &[2]);
     let mut told = vec![];
     for n in 0..20 {
+        let qos_0 = publish(
+            &group.sender.0,
+            group.sender.1,
+            message(&format!("t/{n}"), "z", QoS::AtMostOnce),
+        );
+        group.world.shards[0].direct(&qos_0, group.world.now, &mut told);
+    }
+    assert_eq!(payloads(&told, &other).len(), 20, "at once");
+    for n in 0..20 {
         told.extend(group.send(&format!("t/{n}"), "y", QoS::AtLeastOnce));
     }
     told.extend(group.world.finish());
     let got = payloads(&told, &other);
     assert_eq!(got.iter().filter(|p| *p == "y").count(), 20);
+}
+
+/// A member whose session is being ended, step by step, would keep its share of the messages [F-70] [F-60].
+#[test]
+fn a_member_that_is_being_ended_is_not_chosen() {
+    let mut group = Group::new("$share/g/t/+", 2, 1_000, true);
+    for n in 0..20 {
+        for (conn, _, target) in deliveries(&group.send(&format!("t/{n}"), "x", QoS::AtLeastOnce)) {
+            group.ack(conn.0 as usize - 1, target.packet_id, AckKind::Done);
+        }
+    }
+    let (gone, who) = group.members[0].clone();
+    group.world.subscribe(&gone, who, "long", QoS::AtLeastOnce);
+    for _ in 0..3_000 {
+        group.send("long", "x", QoS::AtLeastOnce);
+    }
+    let end = catena_shard::op::EndSession {
+        client: who.client,
+        session: who.session,
+    };
+    group
+        .world
+        .op(GATEWAY, 0, catena_shard::Op::EndSession(end));
+    assert!(group.world.shards[0].has_deferred_work());
+    for n in 0..20 {
+        let told = group.send(&format!("t/{n}"), "y", QoS::AtLeastOnce);
+        assert_eq!(payloads(&told, &group.members[1].0), ["y"], "t/{n}");
+    }
 }
