@@ -23,14 +23,19 @@ const STOP: Duration = Duration::from_secs(15);
 /// What a broker prints before the address that it listens on.
 const ANNOUNCEMENT: &str = "listening on ";
 
-/// Runs a command, and stops it at the end of the input: thus also when the process that holds the
-/// other end dies. A broker in a static of a test binary is never dropped.
+/// Runs a command in a directory, which is removed with it, and stops it at the end of the input: thus
+/// also when the process that holds the other end dies. A broker in a static of a test binary is
+/// never dropped.
 const LEASH: &str = r#"
+directory=$1; shift
+cd "$directory"
 exec 3<&0
 "$@" 3<&- & child=$!
 { read -r _ <&3; kill -TERM $child; } >/dev/null 2>&1 & leash=$!
 wait $child; code=$?
 kill $leash
+cd /
+rm -rf "$directory"
 exit $code"#;
 
 /// How to start a broker.
@@ -73,7 +78,6 @@ pub struct Broker {
     process: Child,
     /// Closing it stops the process.
     leash: Option<ChildStdin>,
-    directory: PathBuf,
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -99,9 +103,9 @@ impl Broker {
         let mut shell = Command::new("sh");
         shell
             .args(["-c", LEASH, "sh"])
+            .arg(&directory)
             .arg(binary())
             .args(&arguments)
-            .current_dir(&directory)
             .env("HOME", &directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -134,7 +138,6 @@ impl Broker {
             shards: settings.shards,
             process,
             leash,
-            directory,
             log,
         }
     }
@@ -174,7 +177,6 @@ impl Drop for Broker {
         }
         let _ = self.process.kill();
         let _ = self.process.wait();
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
