@@ -15,7 +15,7 @@ const EDITS_MAX: usize = 3;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}", path.display())]
     Read {
         /// Which.
         path: PathBuf,
@@ -137,7 +137,7 @@ fn nearest(path: &str, known: &[&'static str]) -> Option<&'static str> {
         known
             .iter()
             .map(|name| (edits(path, name), name))
-            .filter(|(edits, _)| *edits <= EDITS_MAX)
+            .filter(|(edits, name)| *edits <= EDITS_MAX && *edits * 2 < name.len())
             .min()
     };
     same_end.or_else(|| close().map(|(_, name)| name)).copied()
@@ -183,6 +183,7 @@ mod tests {
             said("listen = 1\n[clients]\nmax_keep_alive_seconds = 1\n[clients.limit]\nlength = 2"),
             [""; 0]
         );
+        assert_eq!(said("foo = 1"), ["unknown key `foo`"]);
         assert_eq!(
             said("lisen = 1"),
             ["unknown key `lisen`: did you mean `listen`?"]
