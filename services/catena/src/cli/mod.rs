@@ -1,4 +1,4 @@
-//! The command line beyond running a broker: `pub`, `sub` and `bench`.
+//! The command line beyond running a broker: `pub`, `sub`, `bench` and `verify`.
 //!
 //! Start reading at [`Command`]. What `pub` and `sub` share lies beside them: the connection in
 //! [`client`], its options in [`options`], the properties of MQTT 5 in [`property`].
@@ -9,8 +9,10 @@ mod json;
 mod options;
 mod property;
 pub mod pub_;
+mod stamp;
 pub mod sub;
 mod value;
+pub mod verify;
 mod words;
 
 use std::process::ExitCode;
@@ -21,6 +23,7 @@ pub enum Command {
     Pub(pub_::Arguments),
     Sub(sub::Arguments),
     Bench(bench::Arguments),
+    Verify(verify::Arguments),
 }
 
 impl Command {
@@ -36,6 +39,7 @@ impl Command {
             Command::Pub(arguments) => pub_::run(arguments),
             Command::Sub(arguments) => sub::run(arguments),
             Command::Bench(arguments) => bench::run(arguments),
+            Command::Verify(arguments) => verify::run(arguments),
         }
     }
 }

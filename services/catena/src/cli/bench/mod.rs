@@ -14,7 +14,6 @@ mod plan;
 mod process;
 mod publisher;
 mod report;
-mod stamp;
 mod tally;
 mod wire;
 
@@ -40,7 +39,10 @@ use self::{
     plan::{Length, Plan, Shape},
     process::Process,
 };
-use super::value::{self, Quality};
+use super::{
+    stamp,
+    value::{self, Quality},
+};
 
 const EXAMPLES: &str = "\
 Examples:

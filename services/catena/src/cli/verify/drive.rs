@@ -1,0 +1,212 @@
+//! The phases of a run: all connect, the load, what is still missing, what is retained, the end.
+
+use std::{
+    io::{IsTerminal, Write as _},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::bail;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+use super::{
+    check,
+    history::Kind,
+    plan::{Length, Plan},
+    publisher::Publisher,
+    report::Report,
+    retained,
+    run::{Phase, Run},
+    subscriber::Subscriber,
+    will::WillClient,
+};
+
+/// How long the brokers may take until all clients are connected and subscribed.
+const SETUP_MAX: Duration = Duration::from_secs(20);
+/// How often to look how far the run is.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long to look for what must not come, after everything that must has come.
+const LINGER: Duration = Duration::from_millis(500);
+/// How often to show progress.
+const PROGRESS: Duration = Duration::from_millis(500);
+
+/// Runs `plan` and says what happened.
+///
+/// # Errors
+///
+/// When not all clients can connect and subscribe.
+pub async fn drive(plan: Plan) -> anyhow::Result<Report> {
+    let (cast, history) = plan.cast();
+    let run = Arc::new(Run::new(plan, history));
+    let needed = cast.publishers.len() + cast.subscribers.len();
+    let mut clients = JoinSet::new();
+    let mut wills = JoinSet::new();
+    for role in cast.subscribers {
+        clients.spawn(Subscriber::new(&run, role).run());
+    }
+    setup(&run, needed - cast.publishers.len()).await?;
+    // Publishers come last: from the first message on everybody is there.
+    for (number, (session, outlets)) in cast.publishers.into_iter().enumerate() {
+        clients.spawn(Publisher::new(&run, number, session, outlets).run());
+    }
+    for role in cast.testators {
+        wills.spawn(WillClient::new(&run, role).run());
+    }
+    setup(&run, needed).await?;
+
+    let mut progress = Progress::new(&run);
+    let began = run.now();
+    run.enter(Phase::Load);
+    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+    tokio::select! {
+        () = load(&run, &mut progress) => {}
+        _ = &mut interrupt => {}
+    }
+    tokio::spawn(async {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(130);
+        }
+    });
+    let length = run.now() - began;
+    run.enter(Phase::Settle);
+    settle(&run, &mut wills, &mut progress).await;
+    progress.end();
+    let notes = look_at_retained(&run).await;
+    // What comes from here on is not looked at: clients go, and take their subscriptions along.
+    let report = Report::new(&run.plan, &run.history(), length, notes);
+    run.enter(Phase::Over);
+    clients.join_all().await;
+    wills.join_all().await;
+    Ok(report)
+}
+
+async fn setup(run: &Run, needed: usize) -> anyhow::Result<()> {
+    let deadline = Instant::now() + SETUP_MAX;
+    while run.ready() < needed {
+        sleep(LOOK).await;
+        let late = Instant::now() > deadline;
+        match run.problem() {
+            Some(problem) if late || !problem.may_pass => bail!("{}", problem.text),
+            None if late => bail!(
+                "only {} of {needed} clients could connect and subscribe in {} s",
+                run.ready(),
+                SETUP_MAX.as_secs()
+            ),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn load(run: &Run, progress: &mut Progress) {
+    let began = run.now();
+    loop {
+        sleep(LOOK).await;
+        progress.show(run);
+        let over = match run.plan.length {
+            Length::Time(length) => run.now() - began >= length,
+            Length::Messages(count) => run.published() >= count,
+        };
+        if over {
+            return;
+        }
+    }
+}
+
+/// Waits until nothing is missing, or the time is over.
+async fn settle(run: &Run, wills: &mut JoinSet<()>, progress: &mut Progress) {
+    let deadline = Instant::now() + run.plan.settle;
+    while Instant::now() < deadline {
+        while wills.try_join_next().is_some() {}
+        if wills.is_empty() && check::is_complete(&run.history()) {
+            sleep(LINGER).await;
+            return;
+        }
+        progress.show(run);
+        sleep(LOOK).await;
+    }
+}
+
+/// Asks every endpoint, and takes away what the run has left there.
+async fn look_at_retained(run: &Run) -> Vec<String> {
+    let mut notes = Vec::new();
+    if run.history().retained.is_empty() {
+        return notes;
+    }
+    for endpoint in &run.plan.endpoints {
+        if let Err(error) = retained::look(run, endpoint).await {
+            notes.push(format!(
+                "{endpoint} could not be asked what it retains: {error}"
+            ));
+        }
+    }
+    if notes.len() == run.plan.endpoints.len() {
+        run.history()
+            .odd("no broker could be asked at the end what it retains");
+    }
+    for endpoint in &run.plan.endpoints {
+        if retained::clear(run, endpoint).await.is_ok() {
+            break;
+        }
+    }
+    notes
+}
+
+/// A line on the terminal that is written over and over.
+struct Progress {
+    shown: bool,
+    next: Instant,
+    began: Instant,
+}
+
+impl Progress {
+    fn new(run: &Run) -> Progress {
+        Progress {
+            shown: !run.plan.quiet && std::io::stderr().is_terminal(),
+            next: Instant::now(),
+            began: Instant::now(),
+        }
+    }
+
+    fn show(&mut self, run: &Run) {
+        if !self.shown || Instant::now() < self.next {
+            return;
+        }
+        self.next = Instant::now() + PROGRESS;
+        let history = run.history();
+        let sent: u64 = history.sent.iter().map(|sent| sent.next).sum();
+        let open: u64 = history
+            .sent
+            .iter()
+            .map(|sent| sent.unanswered().len())
+            .sum();
+        let subscriptions = history.subscriptions.iter();
+        let delivered: u64 = subscriptions
+            .map(|subscription| subscription.deliveries)
+            .sum();
+        let sessions = history.sessions.iter();
+        let breaks: u64 = sessions.map(|session| session.breaks).sum();
+        let gap = history
+            .gaps
+            .get(&Kind::Publisher)
+            .copied()
+            .unwrap_or_default();
+        let line = format!(
+            "{:>5.0} s  sent {sent}  open {open}  delivered {delivered}  broken {breaks}  \
+             longest wait for an answer {} ms",
+            self.began.elapsed().as_secs_f64(),
+            gap.length.as_millis()
+        );
+        // A terminal that is gone shows nothing, which is no reason to stop.
+        let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
+    }
+
+    fn end(&self) {
+        if self.shown {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}
