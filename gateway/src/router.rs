@@ -68,6 +68,10 @@ impl Outside for View<'_> {
         self.router.links[shard.index()].committed_through()
     }
 
+    fn effects_through(&self, shard: ShardId) -> u64 {
+        self.router.links[shard.index()].handed_through
+    }
+
     fn send_direct(&mut self, shard: ShardId, publish: Publish) -> Result<u64, Full> {
         self.router.link(shard).push_direct(publish)
     }

@@ -45,6 +45,8 @@ pub(crate) struct Link {
     generation: Option<u32>,
     sender: Sender<Op>,
     receiver: Receiver,
+    /// The last effect that was handed to a connection.
+    pub handed_through: u64,
     /// Batches that were sent before a break, to be sent again.
     again: VecDeque<Arc<Batch<Op>>>,
     direct: Direct,
@@ -84,6 +86,7 @@ impl Link {
             generation: None,
             sender: Sender::new(window),
             receiver: Receiver::default(),
+            handed_through: 0,
             again: VecDeque::new(),
             direct: Direct::default(),
             forsaken: HashSet::new(),
@@ -187,6 +190,7 @@ impl Link {
         {
             self.generation = Some(generation);
             self.receiver = Receiver::default();
+            self.handed_through = 0;
             self.acked_through = 0;
             return Opened::Anew;
         }

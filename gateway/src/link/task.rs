@@ -10,7 +10,7 @@ use std::{
 
 use catena_connection::{
     Input,
-    input::{Delivery, Effect as ForClient},
+    input::{Delivery, Effect as ForClient, Now},
 };
 use catena_shard::{ConnId, Effect, Time, wire::FromShard};
 use catena_slots::ShardId;
@@ -196,13 +196,19 @@ impl<T: Transport> Carrier<T> {
         if !link.takes(generation) {
             return Ok(());
         }
-        link.set_time(told.now, worker.now());
+        // One look at the clock for all of them.
+        let now = worker.now();
+        link.set_time(told.now, now);
         let bytes = effects.iter().map(weight).sum();
         let skip = link
             .take(first, effects.len(), bytes)
             .map_err(|gap| Broken(gap.to_string()))?;
-        for effect in effects.into_iter().skip(skip).chain(direct) {
-            self.hand_over(clients, router, effect, told.now);
+        for (number, effect) in (first..).zip(effects).skip(skip) {
+            router.link(self.shard).handed_through = number;
+            self.hand_over(clients, router, effect, now, told.now);
+        }
+        for effect in direct {
+            self.hand_over(clients, router, effect, now, told.now);
         }
         let waiting = router
             .link(self.shard)
@@ -226,6 +232,7 @@ impl<T: Transport> Carrier<T> {
         clients: &mut Clients,
         router: &mut Router,
         effect: Effect,
+        now: Now,
         shard_now: Time,
     ) {
         let (conn, effect) = match effect {
@@ -237,7 +244,13 @@ impl<T: Transport> Carrier<T> {
                         shard_now,
                         target,
                     };
-                    self.hand_to(clients, router, target.conn, ForClient::Deliver(delivery));
+                    self.hand_to(
+                        clients,
+                        router,
+                        target.conn,
+                        now,
+                        ForClient::Deliver(delivery),
+                    );
                 }
                 return;
             }
@@ -256,7 +269,7 @@ impl<T: Transport> Carrier<T> {
             // Ops for shards never go to a gateway.
             Effect::Peer(_) => return,
         };
-        self.hand_to(clients, router, conn, effect);
+        self.hand_to(clients, router, conn, now, effect);
     }
 
     fn hand_to(
@@ -264,13 +277,14 @@ impl<T: Transport> Carrier<T> {
         clients: &mut Clients,
         router: &mut Router,
         conn: ConnId,
+        now: Now,
         effect: ForClient<'_>,
     ) {
         // A delivery for a client that is gone: its Detach tells the shard, which still has it.
         let Some(client) = clients.get_mut(conn) else {
             return;
         };
-        client.handle(Input::Effect(self.shard, effect), self.worker.now(), router);
+        client.handle(Input::Effect(self.shard, effect), now, router);
         client.wake();
     }
 }
