@@ -155,6 +155,7 @@ impl Connection {
             let detach = Detach {
                 who,
                 unsent: tracked.collect(),
+                taken: outside.effects_through(peer.shard),
             };
             let shard = peer.shard;
             let number = self.send_control(shard, Op::Detach(detach), outside);

@@ -23,6 +23,9 @@ pub trait Outside {
     /// The highest op number of this gateway's link that is committed.
     fn committed_through(&self, shard: ShardId) -> u64;
 
+    /// The last effect of `shard` that was handed to a connection of this gateway, this one or another `[F-53]`.
+    fn effects_through(&self, shard: ShardId) -> u64;
+
     /// Sends a QoS 0 publish past the log `[F-41]` and returns its place in the direct lane's count.
     ///
     /// # Errors

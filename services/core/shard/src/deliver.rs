@@ -152,7 +152,7 @@ impl Shard {
                     return true;
                 }
                 if let Some(packet_id) = reader.inflight.free_id(&self.settings.stripes) {
-                    let epoch = reader.who.epoch;
+                    let (epoch, after) = (reader.who.epoch, link.outbox.last());
                     reader.window.take(weight);
                     let target = tracked(at, packet_id, &merged, false);
                     let message = self.keep(publication);
@@ -163,6 +163,7 @@ impl Shard {
                         weight,
                         merged,
                         epoch,
+                        after,
                     );
                     self.push_inflight(matched.reader, item);
                     targets.push(at.link, target);
@@ -421,6 +422,7 @@ pub(crate) fn in_flight(
     weight: usize,
     merged: Merged,
     epoch: u64,
+    after: u64,
 ) -> Item {
     Item {
         message: Some(message),
@@ -433,5 +435,6 @@ pub(crate) fn in_flight(
         group: None,
         progress: Progress::Sent,
         epoch,
+        after,
     }
 }

@@ -45,6 +45,8 @@ pub(crate) struct Item {
     /// The session epoch of the connection that it was first handed to: under a later one it may have been
     /// written, and is resent with DUP `[F-53]`.
     pub epoch: u64,
+    /// The last effect for that gateway before the one that handed it over.
+    pub after: u64,
 }
 
 /// A reader's tracked deliveries in the order of first sending `[MQTT-4.6.0-1]`.
@@ -116,6 +118,16 @@ impl Inflight {
         shared.map(|item| item.packet_id).collect()
     }
 
+    /// The packet ids of items that left for the connection of `epoch` after effect `taken`, the latest first.
+    pub fn sent_after(&self, taken: u64, epoch: u64) -> Vec<u16> {
+        self.items
+            .values()
+            .rev()
+            .take_while(|item| item.epoch == epoch && item.after >= taken)
+            .map(|item| item.packet_id)
+            .collect()
+    }
+
     fn remove_at(&mut self, place: u64) -> Option<Item> {
         let item = self.items.remove(&place)?;
         self.places.remove(&item.packet_id);
@@ -169,6 +181,7 @@ mod tests {
             group: None,
             progress: Progress::Sent,
             epoch: 1,
+            after: 0,
         }
     }
 

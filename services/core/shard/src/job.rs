@@ -131,7 +131,7 @@ impl Shard {
             for reader in readers {
                 let attached = self.readers.get(reader).and_then(|row| row.attached);
                 if attached.is_some_and(|at| self.links.get(at.link).is_none()) {
-                    self.detach_reader(reader, &[]);
+                    self.detach_reader(reader, &[], u64::MAX);
                 }
             }
         }

@@ -36,7 +36,7 @@ impl Shard {
             }
             Ordering::Greater if who.session == reader.who.session => {
                 // The connection before never said that it left: all that it was sent counts as written.
-                self.detach_reader(id, &[]);
+                self.detach_reader(id, &[], u64::MAX);
                 // An ephemeral reader ended with it.
                 match self.readers.get_mut(id) {
                     Some(reader) => {

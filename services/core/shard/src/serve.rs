@@ -272,6 +272,7 @@ impl Shard {
             return false;
         };
         let epoch = reader.who.epoch;
+        let after = self.links.get(at.link).map_or(0, |link| link.outbox.last());
         let body = self.store.message(message).clone();
         let expires_at = self.store.expires_at(message);
         merged.qos = merged.qos.min(body.qos);
@@ -294,7 +295,7 @@ impl Shard {
             };
             let target = tracked(at, packet_id, &merged, false);
             reader.inflight.push(in_flight(
-                packet_id, message, sequence, weight, merged, epoch,
+                packet_id, message, sequence, weight, merged, epoch, after,
             ));
             target
         } else {

@@ -279,6 +279,7 @@ impl Shard {
             self.wait_in_group(id, lane, waiting);
             return None;
         };
+        let after = self.links.get(at.link).map_or(0, |link| link.outbox.last());
         reader.window.take(weight);
         let target = tracked(at, packet_id, &merged, true);
         let item = in_flight(
@@ -288,6 +289,7 @@ impl Shard {
             weight,
             merged,
             reader.who.epoch,
+            after,
         );
         reader.inflight.push(Item {
             group: Some((id, lane)),

@@ -120,6 +120,7 @@ fn detach_names_what_was_never_written() {
         panic!("{ops:?}")
     };
     assert_eq!(detach.unsent, [2, 3, 1]);
+    assert_eq!(detach.taken, super::fake::EFFECTS_THROUGH);
 }
 
 // The next connection would find the shards before this one has left them. [F-12]

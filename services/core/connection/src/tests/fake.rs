@@ -74,6 +74,9 @@ impl Fake {
     }
 }
 
+/// What the gateway has handed over of every shard.
+pub const EFFECTS_THROUGH: u64 = 7;
+
 impl Outside for Fake {
     fn slots(&self) -> &SlotTable {
         &self.slots
@@ -91,6 +94,10 @@ impl Outside for Fake {
 
     fn committed_through(&self, shard: ShardId) -> u64 {
         self.committed[shard.index()]
+    }
+
+    fn effects_through(&self, _: ShardId) -> u64 {
+        EFFECTS_THROUGH
     }
 
     fn send_direct(&mut self, shard: ShardId, publish: op::Publish) -> Result<u64, Full> {

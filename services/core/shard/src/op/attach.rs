@@ -71,12 +71,12 @@ impl Shard {
         let Some(reader) = self.admit(&detach.who) else {
             return;
         };
-        self.detach_reader(reader, &detach.unsent);
+        self.detach_reader(reader, &detach.unsent, detach.taken);
     }
 
-    /// Takes the connection from a reader. What was never written goes back to where it came from; an ephemeral
-    /// session ends here `[F-17]`.
-    pub(crate) fn detach_reader(&mut self, id: ReaderId, unsent: &[u16]) {
+    /// Takes the connection from a reader. What was never written - `unsent`, and what left after effect `taken` - goes
+    /// back to where it came from; an ephemeral session ends here `[F-17]`.
+    pub(crate) fn detach_reader(&mut self, id: ReaderId, unsent: &[u16], taken: u64) {
         let Some(reader) = self.readers.get_mut(id) else {
             return;
         };
@@ -84,7 +84,8 @@ impl Shard {
             return;
         }
         reader.inflight.resend_from = None;
-        self.take_back(id, unsent);
+        let crossed = reader.inflight.sent_after(taken, reader.who.epoch);
+        self.take_back(id, crossed.iter().chain(unsent.iter().rev()));
         self.return_shared(id);
         let Some(reader) = self.readers.get(id) else {
             return;
@@ -101,14 +102,14 @@ impl Shard {
         }
     }
 
-    /// Puts unwritten deliveries back to the front of the queue, without DUP. One that an earlier connection may
+    /// Puts unwritten deliveries, the latest first, back to the front of the queue, without DUP. One that an earlier connection may
     /// have written stays in flight.
-    fn take_back(&mut self, id: ReaderId, unsent: &[u16]) {
+    fn take_back<'a>(&mut self, id: ReaderId, unsent: impl Iterator<Item = &'a u16>) {
         let Some(reader) = self.readers.get_mut(id) else {
             return;
         };
         let mut to_groups = vec![];
-        for packet_id in unsent.iter().rev() {
+        for packet_id in unsent {
             let epoch = reader.who.epoch;
             if reader
                 .inflight

@@ -131,7 +131,7 @@ impl Shard {
         if let Some(reader) =
             reader.filter(|r| self.readers.get(*r).map(|r| r.who.age()) == Some(who))
         {
-            self.detach_reader(reader, &[]);
+            self.detach_reader(reader, &[], u64::MAX);
         }
         let Some(session) = self
             .homes

@@ -93,6 +93,9 @@ pub struct Detach {
     /// Packet ids of tracked deliveries that were never written, in the order of their arrival: they go back to
     /// the front of the queue without DUP `[F-53]`.
     pub unsent: Vec<u16>,
+    /// The last effect of this shard that the gateway had handed to its connections: tracked deliveries behind it were
+    /// never written either. `u64::MAX`: there are none.
+    pub taken: u64,
 }
 
 /// The last op of a connection, to the home shard `[F-14]`; as `Op::Kicked`, the answer to `Effect::Kick`

@@ -1,7 +1,10 @@
 //! F-50 to F-59: deliveries and their acknowledgements.
 
 use catena_mqtt::{QoS, ReasonCode};
-use catena_shard::{Effect, Origin, Who, op::AckKind};
+use catena_shard::{
+    Effect, Op, Origin, Who,
+    op::{self, AckKind},
+};
 
 use crate::support::*;
 
@@ -296,4 +299,34 @@ fn unknown_acks_are_ignored() {
     ] {
         assert!(pair.ack(id + 1, kind).is_empty());
     }
+}
+
+/// A delivery that crossed its gateway's Detach would come back with DUP, though nobody ever wrote it [F-53].
+#[test]
+fn what_left_after_the_last_effect_taken_was_never_written() {
+    let mut pair = Pair::new(lasting(10));
+    pair.send("written", QoS::AtLeastOnce);
+    pair.send("unsent", QoS::AtLeastOnce);
+    let taken = pair.world.shards[0].outbox(&GATEWAY).unwrap().last();
+    pair.send("crossed", QoS::ExactlyOnce);
+    pair.send("crossed too", QoS::AtLeastOnce);
+    let who = pair.reading;
+    let unsent = vec![2];
+    let detach = op::Detach { who, unsent, taken };
+    pair.world.op(GATEWAY, 0, Op::Detach(detach));
+    let told = pair.resume(&[]);
+    let came: Vec<(String, bool)> = short(&told)
+        .into_iter()
+        .map(|(payload, _, dup)| (payload, dup))
+        .collect();
+    let expected = [
+        ("written", true),
+        ("unsent", false),
+        ("crossed", false),
+        ("crossed too", false),
+    ];
+    assert_eq!(
+        came,
+        expected.map(|(payload, dup)| (payload.to_owned(), dup))
+    );
 }

@@ -389,9 +389,9 @@ fn a_member_that_is_being_ended_is_not_chosen() {
         }
     }
     let (gone, who) = group.members[0].clone();
-    group.world.subscribe(&gone, who, "long", QoS::AtLeastOnce);
+    group.world.subscribe(&gone, who, "!long", QoS::AtLeastOnce);
     for _ in 0..3_000 {
-        group.send("long", "x", QoS::AtLeastOnce);
+        group.send("!long", "x", QoS::AtLeastOnce);
     }
     let end = catena_shard::op::EndSession {
         client: who.client,
@@ -404,5 +404,51 @@ fn a_member_that_is_being_ended_is_not_chosen() {
     for n in 0..20 {
         let told = group.send(&format!("t/{n}"), "y", QoS::AtLeastOnce);
         assert_eq!(payloads(&told, &group.members[1].0), ["y"], "t/{n}");
+    }
+}
+
+/// A group with more waiting than one entry may send would stop there [F-60] [F-73].
+#[test]
+fn a_long_queue_is_sent_in_steps() {
+    let mut group = Group::new("$share/g/t", 1, 5_000, true);
+    let (client, who) = group.members[0].clone();
+    group.world.leave(&client, who, false);
+    for n in 0..2_500 {
+        group.send("t", &n.to_string(), QoS::AtLeastOnce);
+    }
+    let again = Client {
+        conn: ConnId(60),
+        ..client
+    };
+    let (_, mut told) = group.world.connect(&again);
+    assert!(deliveries(&told).len() <= 1_000);
+    told.extend(group.world.finish());
+    let got = payloads(&told, &again);
+    assert!(got.iter().map(|p| p.parse::<u32>().unwrap()).eq(0..2_500));
+}
+
+/// Messages of a group whose member's gateway did not drain would wait for the next one [F-64] [F-70].
+#[test]
+fn a_group_is_served_once_its_members_gateway_drains() {
+    for filter in ["$share/g/t", "$share/g/t/#"] {
+        let mut group = Group::new(filter, 1, 10, true);
+        let (member, who) = group.members[0].clone();
+        group.world.subscribe(&member, who, "big", QoS::AtMostOnce);
+        group.world.acknowledges = false;
+        for _ in 0..20 {
+            group.send("big", &"x".repeat(1 << 20), QoS::AtLeastOnce);
+        }
+        assert!(deliveries(&group.send("t", "waits", QoS::AtLeastOnce)).is_empty());
+        let through = group.world.shards[0].outbox(&GATEWAY).unwrap().last();
+        let acked = catena_shard::Input::Acked {
+            origin: GATEWAY,
+            through,
+        };
+        group.world.apply(0, acked);
+        assert_eq!(
+            payloads(&group.world.finish(), &member),
+            ["waits"],
+            "{filter}"
+        );
     }
 }

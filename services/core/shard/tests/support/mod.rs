@@ -334,6 +334,7 @@ impl World {
                 Op::Detach(op::Detach {
                     who,
                     unsent: vec![],
+                    taken: u64::MAX,
                 }),
             ));
         }
@@ -428,6 +429,7 @@ impl World {
         let detach = op::Detach {
             who,
             unsent: unsent.to_vec(),
+            taken: u64::MAX,
         };
         self.op(client.origin, shard, Op::Detach(detach))
     }
