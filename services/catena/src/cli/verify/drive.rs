@@ -14,6 +14,7 @@ use tokio::{
 
 use super::{
     check,
+    endpoint::Endpoint,
     history::Kind,
     plan::{Length, Plan},
     publisher::Publisher,
@@ -23,13 +24,17 @@ use super::{
     subscriber::Subscriber,
     will::WillClient,
 };
+use crate::cli::client;
 
 /// How long the brokers may take until all clients are connected and subscribed.
-const SETUP_MAX: Duration = Duration::from_secs(20);
+const SETUP_MAX: Duration = Duration::from_secs(10);
 /// How often to look how far the run is.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long to look for what must not come, after everything that must has come.
 const LINGER: Duration = Duration::from_millis(500);
+/// How often to ask an endpoint what it retains before that is given up, and how long to wait between.
+const LOOKS_MAX: usize = 10;
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// How often to show progress.
 const PROGRESS: Duration = Duration::from_millis(500);
 
@@ -137,7 +142,7 @@ async fn look_at_retained(run: &Run) -> Vec<String> {
         return notes;
     }
     for endpoint in &run.plan.endpoints {
-        if let Err(error) = retained::look(run, endpoint).await {
+        if let Err(error) = look_patiently(run, endpoint).await {
             notes.push(format!(
                 "{endpoint} could not be asked what it retains: {error}"
             ));
@@ -153,6 +158,19 @@ async fn look_at_retained(run: &Run) -> Vec<String> {
         }
     }
     notes
+}
+
+/// Asks again when the connection breaks, since somebody may still be breaking things.
+async fn look_patiently(run: &Run, endpoint: &Endpoint) -> Result<(), client::Error> {
+    let mut tries = LOOKS_MAX;
+    loop {
+        tries -= 1;
+        match retained::look(run, endpoint).await {
+            Err(error) if tries == 0 => return Err(error),
+            Err(_) => sleep(LOOK_AGAIN).await,
+            Ok(()) => return Ok(()),
+        }
+    }
 }
 
 /// A line on the terminal that is written over and over.

@@ -60,6 +60,8 @@ impl Publisher {
         let mut announced = false;
         while self.visitor.phase_now() < Phase::Over {
             let Some(mut client) = self.visitor.connect(&connect).await else {
+                // Not to be able to send is a wait for an answer too.
+                self.waiting.begin(run.now());
                 continue;
             };
             if !announced {
@@ -69,10 +71,14 @@ impl Publisher {
             self.resume(&mut client);
             match self.stay(&mut client).await {
                 End::Move => {
-                    self.waiting.stop();
-                    self.visitor.leave(client).await;
+                    let away = self.visitor.leave(client).await;
+                    self.waiting.leave_out(away);
+                    self.waiting.begin(run.now());
                 }
-                End::Broken => self.visitor.broke(),
+                End::Broken => {
+                    self.waiting.begin(run.now());
+                    self.visitor.broke();
+                }
                 End::Over => break,
             }
         }
@@ -89,7 +95,6 @@ impl Publisher {
         self.window = run.plan.window.min(usize::from(receive_maximum));
         let mut history = run.history();
         if !connack.session_present {
-            self.waiting.stop();
             for flight in self.outbound.take() {
                 let sent = &mut history.sent[flight.stream];
                 // With PUBREC the broker has taken the message over.

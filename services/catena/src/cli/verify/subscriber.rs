@@ -48,6 +48,7 @@ impl Subscriber {
         let connect = run.plan.connect(&self.role.name, persistent);
         while self.visitor.phase_now() < Phase::Over {
             let Some(mut client) = self.visitor.connect(&connect).await else {
+                self.wait();
                 continue;
             };
             if !client.connack.session_present {
@@ -67,8 +68,8 @@ impl Subscriber {
             }
             match end {
                 End::Move => {
-                    self.waiting.stop();
-                    self.visitor.leave(client).await;
+                    let away = self.visitor.leave(client).await;
+                    self.waiting.leave_out(away);
                 }
                 End::Broken => self.visitor.broke(),
                 End::Over => break,
@@ -89,9 +90,7 @@ impl Subscriber {
     }
 
     async fn stay(&mut self, client: &mut Client) -> End {
-        if self.visitor.phase_now() == Phase::Load {
-            self.waiting.begin(self.visitor.run.now());
-        }
+        self.wait();
         let mut moves_at = None;
         loop {
             let phase = self.visitor.phase_now();
@@ -112,6 +111,13 @@ impl Subscriber {
                     }
                 }
             }
+        }
+    }
+
+    /// While there is load, the time without a delivery counts.
+    fn wait(&mut self) {
+        if self.visitor.phase_now() == Phase::Load {
+            self.waiting.begin(self.visitor.run.now());
         }
     }
 

@@ -15,7 +15,7 @@ use super::{
     random::Random,
     run::{Phase, Problem, Run},
 };
-use crate::cli::client::Client;
+use crate::cli::client::{Client, Error};
 
 /// How long an endpoint may take from the first SYN to CONNACK. Less than a person would wait, since
 /// another endpoint may be well.
@@ -91,7 +91,8 @@ impl Visitor {
                 return Some(client);
             }
             Ok(Err(error)) => Problem {
-                may_pass: error.is_retryable(),
+                // A connection that is cut before CONNACK does not look like MQTT either.
+                may_pass: error.is_retryable() || matches!(error, Error::NotMqtt { .. }),
                 text: error.to_string(),
             },
             Err(_) => Problem {
@@ -122,8 +123,8 @@ impl Visitor {
     }
 
     /// Leaves in one of the ways in which clients leave: cut off, with DISCONNECT, or not before the next
-    /// connection has taken over.
-    pub async fn leave(&mut self, client: Client) {
+    /// connection has taken over. Returns how long it stayed away of its own.
+    pub async fn leave(&mut self, client: Client) -> Duration {
         self.run.history().sessions[self.session].moves += 1;
         self.go_elsewhere();
         match self.random.below(3) {
@@ -132,10 +133,13 @@ impl Visitor {
                 // What comes now is not acknowledged, so it comes again.
                 let _ = client.close().await;
                 let away = self.random.below(AWAY_MAX.as_millis() as u64);
-                self.rest(Duration::from_millis(away)).await;
+                let away = Duration::from_millis(away);
+                self.rest(away).await;
+                return away;
             }
             _ => self.old = Some(client),
         }
+        Duration::ZERO
     }
 
     /// Says goodbye and, in MQTT 5, that the session is to end.

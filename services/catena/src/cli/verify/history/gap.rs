@@ -27,6 +27,11 @@ impl Waiting {
         self.since.get_or_insert(now);
     }
 
+    /// Some of the time was of the client's own choice, and does not count.
+    pub fn leave_out(&mut self, length: Duration) {
+        self.since = self.since.map(|since| since + length);
+    }
+
     /// Waits for nothing any more.
     pub fn stop(&mut self) {
         self.since = None;
@@ -36,5 +41,24 @@ impl Waiting {
     pub fn next(&mut self, now: Duration) -> Option<Duration> {
         let since = self.since.replace(now)?;
         Some(now.saturating_sub(since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_from_one_to_the_next_but_for_what_is_left_out() {
+        let at = Duration::from_secs;
+        let mut waiting = Waiting::default();
+        assert_eq!(waiting.next(at(1)), None);
+        waiting.begin(at(5));
+        assert_eq!(waiting.next(at(4)), Some(at(3)));
+        waiting.leave_out(at(2));
+        assert_eq!(waiting.next(at(10)), Some(at(4)));
+        waiting.stop();
+        waiting.begin(at(20));
+        assert_eq!(waiting.next(at(21)), Some(at(1)));
     }
 }
