@@ -28,7 +28,7 @@ pub struct Listener {
 
 /// A port that cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}")]
+#[error("cannot listen on {address}")]
 pub struct BindError {
     /// As it was asked for.
     pub address: SocketAddr,

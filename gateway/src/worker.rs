@@ -170,6 +170,7 @@ impl Shared {
 
     /// Sends all clients away and waits until they are gone `[F-26]`.
     async fn drain(&self, worker: u16) {
+        let clients = self.clients.borrow().len();
         self.tell_all_to_leave();
         let begun = Instant::now();
         let grace = Duration::from_millis(DRAIN_MS);
@@ -177,7 +178,8 @@ impl Shared {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         match self.clients.borrow().len() {
-            0 => info!(worker, "all clients have left"),
+            0 if clients == 0 => {}
+            0 => info!(worker, clients, "all clients have left"),
             left => warn!(worker, left, "clients did not leave in time"),
         }
     }

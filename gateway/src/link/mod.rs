@@ -3,6 +3,8 @@
 //! The link outlives its transport. No IO here; [`task`] does that.
 
 pub(crate) mod task;
+#[cfg(test)]
+mod tests;
 
 use std::{cell::RefCell, collections::VecDeque, sync::Arc, task::Waker};
 

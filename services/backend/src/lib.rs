@@ -10,6 +10,8 @@ pub mod port;
 
 mod link;
 mod peer;
+#[cfg(test)]
+mod tests;
 
 pub use host::Host;
 pub use port::Port;

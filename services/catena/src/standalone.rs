@@ -185,7 +185,7 @@ fn explain(error: BindError) -> anyhow::Error {
         }
         _ => return error.into(),
     };
-    anyhow::anyhow!("{error}\n{hint}")
+    anyhow::anyhow!("{error}: {}\n{hint}", error.source)
 }
 
 /// Names this life of the gateway; later lives have higher numbers.

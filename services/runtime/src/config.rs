@@ -23,7 +23,7 @@ pub enum Error {
         source: io::Error,
     },
     /// It is no TOML, or a value is of the wrong kind.
-    #[error("{}: {source}", path.display())]
+    #[error("{}", path.display())]
     Parse {
         /// Which.
         path: PathBuf,

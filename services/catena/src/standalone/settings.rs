@@ -385,7 +385,7 @@ mod tests {
 
     #[test]
     fn keys_that_mean_nothing_and_values_out_of_range_are_refused() {
-        let said = |text| read(text).unwrap_err().to_string();
+        let said = |text| format!("{:#}", read(text).unwrap_err());
         assert!(said("lisen = []").contains("`lisen`: did you mean `listen`?"));
         assert!(said("shards = 0").contains("shards is 0: it must be from 1 to 256"));
         assert!(
