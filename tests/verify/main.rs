@@ -14,7 +14,7 @@ use self::{
 };
 
 /// Two seconds of load without moves: what is found is the proxy's doing.
-const STILL: &[&str] = &["--duration", "2", "--churn", "0", "--settle", "1"];
+const STILL: &str = "--duration 2 --churn 0 --settle 1";
 
 // Were it to find something here, nobody would believe what it finds elsewhere.
 #[test]
@@ -26,19 +26,7 @@ fn cut_connections_are_no_violation() {
         Proxy::cutting(broker.address, seed + 1),
     ];
     let places = format!("{},{}", proxies[0].address, proxies[1].address);
-    let report = verify(
-        &places,
-        &[
-            "--duration",
-            "4",
-            "--churn",
-            "1",
-            "--settle",
-            "10",
-            "--seed",
-            "4711",
-        ],
-    );
+    let report = verify(&places, "--duration 4 --churn 1 --settle 10 --seed 4711");
     assert!(report.passed, "{report:#?}\n{:#?}", broker.log());
     assert!(report.connections.broken > 10, "{report:#?}");
     assert!(report.connections.resumed > 10, "{report:#?}");
@@ -52,7 +40,7 @@ fn an_old_client_is_served_as_well() {
     let proxy = Proxy::cutting(broker.address, 7);
     let report = verify(
         &proxy.address.to_string(),
-        &["--duration", "2", "--churn", "1", "--protocol", "4"],
+        "--duration 2 --churn 1 --protocol 4",
     );
     assert!(report.passed, "{report:#?}");
 }
@@ -94,7 +82,7 @@ fn a_broker_that_forgets_is_found_out() {
     let running = thread::spawn(move || {
         verify(
             &address,
-            &["--duration", "3", "--churn", "0", "--settle", "2"],
+            "--duration 3 --churn 0 --settle 4 --reconnect-max 0.3",
         )
     });
     proxy.wait_for_publishes(200);

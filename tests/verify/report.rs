@@ -30,18 +30,19 @@ pub struct Wait {
     pub milliseconds: f64,
 }
 
-/// Runs it against `brokers`; the exit code must agree with what it prints.
+/// Runs it against `brokers` with `arguments`, which have spaces between them. The exit code must agree
+/// with what it prints.
 ///
 /// # Panics
 /// When it does not print a report. Call it when a broker runs: that has built the binary.
-pub fn verify(brokers: &str, arguments: &[&str]) -> Report {
+pub fn verify(brokers: &str, arguments: &str) -> Report {
     // The tests lie in a directory beside the binary, unless another is named.
     let beside = env::current_exe().expect("a test knows where it is");
     let beside = beside.ancestors().nth(2).expect("target/debug/deps");
     let binary = env::var_os("CATENA_BIN").map_or_else(|| beside.join("catena"), Into::into);
     let output = Command::new(binary)
         .args(["verify", "--json", "--quiet", "--broker", brokers])
-        .args(arguments)
+        .args(arguments.split_whitespace())
         .output()
         .expect("there is a catena");
     let said = String::from_utf8_lossy(&output.stdout);
