@@ -39,6 +39,11 @@ clients: broker clients-installed ## Test with real clients: mosquitto, paho, MQ
 bad-input: broker ## Test with broken packets, slow clients and floods
 	$(TESTS) --test bad_input
 
+.PHONY: sim
+sim: ## Simulate replication under faults (options: make sim SEEDS=10000, make sim SEED=4711)
+	$(if $(SEED),CATENA_SIM_TRACE=1 CATENA_SIM_SEED=$(SEED)) $(if $(SEEDS),CATENA_SIM_SEEDS=$(SEEDS)) \
+		$(TESTS) --test simulation -- promises --nocapture
+
 .PHONY: bench
 bench: ## Run the micro benchmarks
 	$(CARGO) bench --package catena-mqtt --package catena-shard

@@ -29,7 +29,8 @@ impl Generation {
     }
 }
 
-/// One membership of one process in one shard: a new one at each join, never used twice in a shard `[C-1]`.
+/// One membership of one process in one shard: a new one at each join, never used twice in a shard `[C-1]`. From 1; 0 is
+/// nobody.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
 )]

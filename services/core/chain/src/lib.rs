@@ -1,9 +1,47 @@
 //! One replica's part in chain replication: messages in, messages out.
 //!
-//! Pure: no IO, no clock, no randomness. The rules are numbered `[C-1]` to `[C-64]`. Start reading at [`configuration`].
+//! Pure: no IO, no clock, no randomness; time comes with each input. Generic over the state machine that is replicated
+//! ([`Machine`]). The rules of chains and links are numbered `[C-1]` to `[C-64]`, and named where the code keeps them.
+//!
+//! ```text
+//!  origin ──ops──► head ──entries──► ... ──entries──► tail ──effects──► origin
+//!                   ▲ ◄──────acks, the commit───────── │ ──entries──► learner
+//! ```
+//!
+//! Start reading at [`Replica::step`], then [`configuration`]; the gateway's side of a link is [`Uplink`].
+//!
+//! What is not here yet: everything on disk `[C-59]` to `[C-64]`. Its place is [`Input`] and [`Output`]: "durable
+//! through" would come in and bound the commit (`commit.rs`), entries and snapshots to keep would go out.
 
+mod adopt;
+pub mod clock;
+mod commit;
 pub mod configuration;
+mod digest;
+pub mod entry;
+mod hello;
+mod join;
+mod link;
+mod log;
+pub mod machine;
+pub mod message;
+mod peer;
+pub mod replica;
+mod role;
+mod route;
+mod status;
+pub mod switches;
+pub mod uplink;
 
+pub use clock::Now;
 pub use configuration::{
     Beginning, Configuration, Epoch, Generation, Incarnation, Member, ReplicaId,
 };
+pub use entry::{Entry, Index, Payload, Stamp};
+pub use log::Position;
+pub use machine::{Machine, Standing, Unreadable};
+pub use replica::{Input, Options, Output, Replica};
+pub use role::Role;
+pub use status::Status;
+pub use switches::{Rule, Switches};
+pub use uplink::Uplink;

@@ -1,0 +1,316 @@
+//! Joining: a learner behind the tail catches up, is in sync, is reported, and becomes the tail `[C-30]` to `[C-35]`.
+//!
+//! ```text
+//!            its Hello fits, small lag            it has all that was committed
+//!  CatchingUp ──────────────────────► InSync ─────────────────────────────────► Reported ──► the next epoch
+//!      ▲        (commits alone)          │       (commits what the learner has)    (for ever, in this epoch)
+//!      └─────────────────────────────────┘
+//!            silent, or no control plane
+//! ```
+
+use crate::{
+    clock::Clock,
+    configuration::Epoch,
+    digest,
+    entry::Index,
+    machine::Machine,
+    message::{Alarm, Message, News, SnapshotHeader},
+    replica::{Output, Replica, State},
+    switches::Rule,
+};
+
+/// Parts of a snapshot that are on their way at once.
+const PARTS_AHEAD: usize = 4;
+
+/// How far the tail's learner has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Phase {
+    /// The tail commits without it.
+    #[default]
+    CatchingUp,
+    /// The tail commits only what it has `[C-31]`.
+    InSync,
+    /// The same, and there is no way back `[C-32]`.
+    Reported,
+}
+
+/// The tail's side.
+#[derive(Debug, Default)]
+pub(crate) struct Join {
+    phase: Phase,
+    transfer: Option<Transfer>,
+}
+
+impl Join {
+    /// The learner has a state of its own.
+    pub fn installed(&mut self) {
+        self.transfer = None;
+    }
+}
+
+/// A snapshot on its way.
+#[derive(Debug)]
+struct Transfer {
+    nonce: u64,
+    header: SnapshotHeader,
+    bytes: Vec<u8>,
+    sent: usize,
+    taken: usize,
+}
+
+/// The learner's side.
+#[derive(Debug, Default)]
+pub(crate) struct Install {
+    arriving: Option<Arriving>,
+    /// At most one is installed per epoch `[C-30]`.
+    installed_in: Option<Epoch>,
+}
+
+#[derive(Debug)]
+struct Arriving {
+    nonce: u64,
+    header: SnapshotHeader,
+    bytes: Vec<u8>,
+    heard_at: u64,
+}
+
+impl<M: Machine> Replica<M> {
+    /// As the tail: how far everything is committed now.
+    pub(crate) fn advance_commit(&mut self) {
+        self.tend_learner();
+        let Some(state) = &mut self.state else {
+            return;
+        };
+        let last = state.log.last();
+        let switches = self.options.switches;
+        if self.role.is_tail {
+            let alone = self.join.phase == Phase::CatchingUp || !switches.keep(Rule::C31);
+            let through = if alone {
+                last
+            } else {
+                last.min(self.down.acked)
+            };
+            state.commit = state.commit.max(through);
+        } else if !switches.keep(Rule::C22) && !self.role.is_learner {
+            state.commit = last;
+        }
+        if self.role.is_tail {
+            let links = &mut self.links;
+            let commit = if switches.keep(Rule::C23) {
+                state.commit
+            } else {
+                last
+            };
+            state.cut.advance(commit, |origin| links.mark(&origin));
+        }
+    }
+
+    /// As the tail: from catching up to sync to the report, which [`Replica::tend_learner_on_tick`] repeats.
+    fn tend_learner(&mut self) {
+        let (true, Some(_), Some(state)) = (self.role.is_tail, self.role.successor, &self.state)
+        else {
+            return;
+        };
+        let is_fit = self.down.is_established();
+        let lag = state.log.last().saturating_sub(self.down.acked);
+        let is_silent = self.now.monotonic.saturating_sub(self.down.heard_at)
+            > self.options.timeout_micros * 2 / 3;
+        let may_sync = is_fit && !is_silent && self.is_control_plane_reachable;
+        let asks_for_all = self.options.switches.keep(Rule::C32);
+        match self.join.phase {
+            Phase::CatchingUp if may_sync && lag <= self.options.learner_lag_max => {
+                self.join.phase = Phase::InSync;
+                self.next_report = 0;
+            }
+            Phase::InSync if !may_sync => self.join.phase = Phase::CatchingUp,
+            Phase::InSync if self.down.acked >= state.commit || !asks_for_all => {
+                self.join.phase = Phase::Reported;
+                self.next_report = 0;
+            }
+            _ => {}
+        }
+    }
+
+    /// As the tail: the report, until a higher epoch comes; and a snapshot that does not get on begins anew.
+    pub(crate) fn tend_learner_on_tick(&mut self, outputs: &mut Vec<Output<M>>) {
+        self.advance_commit();
+        if let (Phase::Reported, true, Some(learner)) = (
+            self.join.phase,
+            self.now.monotonic >= self.next_report,
+            self.role.successor,
+        ) {
+            let learner = learner.id;
+            self.report(News::LearnerSynced { learner }, outputs);
+        }
+        let timeout = self.options.timeout_micros;
+        let has_stopped = |arriving: &Arriving| {
+            self.now.monotonic.saturating_sub(arriving.heard_at) > timeout / 4
+        };
+        if self.install.arriving.as_ref().is_some_and(has_stopped) {
+            self.install.arriving = None;
+        }
+    }
+
+    /// Entries that the log must keep for those below.
+    pub(crate) fn forget(&mut self) {
+        let Some(state) = &mut self.state else {
+            return;
+        };
+        let mut through = state.commit;
+        if self.role.is_tail && self.role.successor.is_some() {
+            if state.log.bytes() > self.options.learner_bytes_max
+                && self.join.phase == Phase::CatchingUp
+            {
+                // It is too far behind: it takes another snapshot, or a stalled one is dropped [C-34].
+                self.join.transfer = None;
+                self.down = crate::hello::Downstream::waiting(self.now);
+            } else if let Some(transfer) = &self.join.transfer {
+                through = through.min(transfer.header.end.index);
+            } else if self.down.is_established() {
+                through = through.min(self.down.acked);
+            }
+        }
+        state.log.forget(through);
+    }
+
+    /// As the tail: the learner has nothing and asks for all.
+    pub(crate) fn begin_snapshot(&mut self, nonce: u64, outputs: &mut Vec<Output<M>>) {
+        let Some(state) = &self.state else {
+            return;
+        };
+        let is_under_way = |transfer: &Transfer| transfer.nonce == nonce;
+        if self.join.transfer.as_ref().is_some_and(is_under_way)
+            || self.join.phase != Phase::CatchingUp
+        {
+            return;
+        }
+        let bytes = state.machine.snapshot();
+        let header = SnapshotHeader {
+            end: state.log.end(),
+            at: state.clock.time(self.now),
+            bytes: bytes.len(),
+            checksum: digest::checksum(&bytes),
+        };
+        self.join.transfer = Some(Transfer {
+            nonce,
+            header,
+            bytes,
+            sent: 0,
+            taken: 0,
+        });
+        self.send_parts(outputs);
+    }
+
+    pub(crate) fn snapshot_taken(
+        &mut self,
+        nonce: u64,
+        offset: usize,
+        outputs: &mut Vec<Output<M>>,
+    ) {
+        self.down.heard_at = self.now.monotonic;
+        if let Some(transfer) = &mut self.join.transfer {
+            if transfer.nonce == nonce {
+                transfer.taken = transfer.taken.max(offset);
+                self.send_parts(outputs);
+            }
+        }
+    }
+
+    fn send_parts(&mut self, outputs: &mut Vec<Output<M>>) {
+        let (Some(mut transfer), Some(learner)) = (self.join.transfer.take(), self.role.successor)
+        else {
+            return;
+        };
+        let part = self.options.snapshot_part_bytes;
+        let is_first = transfer.sent == 0;
+        while (is_first && transfer.sent == 0)
+            || (transfer.sent < transfer.bytes.len()
+                && transfer.sent < transfer.taken + part * PARTS_AHEAD)
+        {
+            let end = (transfer.sent + part).min(transfer.bytes.len());
+            let message = Message::SnapshotPart {
+                nonce: transfer.nonce,
+                header: transfer.header,
+                offset: transfer.sent,
+                bytes: transfer.bytes[transfer.sent..end].to_vec(),
+            };
+            transfer.sent = end;
+            self.send(learner, message, outputs);
+            if end == 0 {
+                break;
+            }
+        }
+        self.join.transfer = Some(transfer);
+    }
+
+    /// Whether no snapshot is on its way down.
+    pub(crate) fn join_is_idle(&self) -> bool {
+        self.join.transfer.is_none()
+    }
+
+    /// Whether parts of a snapshot are arriving.
+    pub(crate) fn is_installing(&self) -> bool {
+        self.install.arriving.is_some()
+    }
+
+    /// As the learner: a part of the state, of the snapshot that answers our last Hello `[C-30]`.
+    pub(crate) fn install_part(
+        &mut self,
+        nonce: u64,
+        header: SnapshotHeader,
+        offset: usize,
+        bytes: &[u8],
+        outputs: &mut Vec<Output<M>>,
+    ) {
+        self.up.heard_at = self.now.monotonic;
+        if self.options.switches.keep(Rule::C30) {
+            let is_due = self.state.is_none() && self.install.installed_in != Some(self.epoch());
+            if nonce != self.stream() || !is_due {
+                return;
+            }
+        }
+        if offset == 0 {
+            self.install.arriving = Some(Arriving {
+                nonce,
+                header,
+                bytes: Vec::new(),
+                heard_at: 0,
+            });
+        }
+        let Some(arriving) = &mut self.install.arriving else {
+            return;
+        };
+        if arriving.nonce != nonce || arriving.bytes.len() != offset {
+            return;
+        }
+        arriving.heard_at = self.now.monotonic;
+        arriving.bytes.extend_from_slice(bytes);
+        let offset = arriving.bytes.len();
+        if let Some(tail) = self.role.predecessor {
+            self.send(tail, Message::SnapshotTaken { nonce, offset }, outputs);
+        }
+        if offset >= header.bytes {
+            self.install_whole(outputs);
+        }
+    }
+
+    fn install_whole(&mut self, outputs: &mut Vec<Output<M>>) {
+        let (Some(arrived), Some(configuration)) =
+            (self.install.arriving.take(), &self.configuration)
+        else {
+            return;
+        };
+        let index: Index = arrived.header.end.index;
+        let is_intact = digest::checksum(&arrived.bytes) == arrived.header.checksum;
+        match M::restore(&arrived.bytes) {
+            Ok(machine) if is_intact => {
+                self.install.installed_in = Some(configuration.epoch);
+                let clock = Clock::resuming(arrived.header.at, self.now);
+                let generation = configuration.generation;
+                self.state = Some(State::new(generation, machine, arrived.header.end, clock));
+            }
+            _ => outputs.push(Output::Alarm(Alarm::BadSnapshot { index })),
+        }
+        self.hello(outputs);
+    }
+}

@@ -1,0 +1,101 @@
+//! The entries that somebody may still have to be sent, and what stands before them.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    configuration::Epoch,
+    entry::{Entry, Index},
+    machine::Machine,
+};
+
+/// Where a log ends: its last entry's index and epoch, and the running digest after it `[C-20]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Position {
+    pub index: Index,
+    pub epoch: Epoch,
+    pub digest: u64,
+}
+
+/// The last entries, without gaps.
+///
+/// ```text
+///   1 ........ base | base+1 ........ last
+///      forgotten    |       kept
+/// ```
+#[derive(Debug)]
+pub struct Log<M: Machine> {
+    base: Position,
+    kept: VecDeque<(Arc<Entry<M>>, u64)>,
+    bytes: usize,
+}
+
+impl<M: Machine> Log<M> {
+    /// A log that goes on after `base`.
+    pub fn after(base: Position) -> Log<M> {
+        Log {
+            base,
+            kept: VecDeque::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Adds the next entry with the running digest after it.
+    pub fn push(&mut self, entry: Arc<Entry<M>>, digest: u64) {
+        self.bytes += entry.weight();
+        self.kept.push_back((entry, digest));
+    }
+
+    /// Index of the last entry; 0 before the first.
+    pub fn last(&self) -> Index {
+        self.base.index + self.kept.len() as u64
+    }
+
+    /// Bytes of what is kept.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Where the log ends.
+    pub fn end(&self) -> Position {
+        self.at(self.last()).unwrap_or(self.base)
+    }
+
+    /// What stood at `index`; `None` before the base and after the end.
+    pub fn at(&self, index: Index) -> Option<Position> {
+        if index == self.base.index {
+            return Some(self.base);
+        }
+        let (entry, digest) = self
+            .kept
+            .get(index.checked_sub(self.base.index + 1)? as usize)?;
+        Some(Position {
+            index,
+            epoch: entry.epoch,
+            digest: *digest,
+        })
+    }
+
+    /// Up to `count` entries after `index`, which must not be before the base.
+    pub fn from(&self, index: Index, count: usize) -> Vec<Arc<Entry<M>>> {
+        let skip = index.saturating_sub(self.base.index) as usize;
+        let entries = self.kept.iter().skip(skip).take(count);
+        entries.map(|(entry, _)| entry.clone()).collect()
+    }
+
+    /// Forgets entries up to and including `through`.
+    pub fn forget(&mut self, through: Index) {
+        while self.base.index < through {
+            let Some((entry, digest)) = self.kept.pop_front() else {
+                return;
+            };
+            self.bytes -= entry.weight();
+            self.base = Position {
+                index: entry.index,
+                epoch: entry.epoch,
+                digest,
+            };
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! An origin's way to a shard: a connection to the head for ops and one to the tail for effects.
+//!
+//! Both follow the topology, not only breaks `[C-41]`. A configuration is taken from whoever carries it `[C-11]`.
+
+use crate::{
+    clock::Now,
+    configuration::{Configuration, Generation, Member},
+    message::{ConnectionId, Lane},
+};
+
+/// After a refusal or a break it is asked again after this, in microseconds.
+const RETRY_MICROS: u64 = 50_000;
+
+/// One lane's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Closed {
+        retry_at: u64,
+    },
+    /// Asked for, or open once the answer has come.
+    Asked {
+        connection: ConnectionId,
+        to: Member,
+        is_open: bool,
+    },
+}
+
+/// The way to one shard.
+#[derive(Debug)]
+pub struct Route {
+    configuration: Option<Configuration>,
+    lines: [Line; 2],
+    /// Asked since a line was last open, by lane.
+    attempts: [usize; 2],
+}
+
+impl Default for Route {
+    fn default() -> Self {
+        Route {
+            configuration: None,
+            lines: [Line::Closed { retry_at: 0 }; 2],
+            attempts: [0; 2],
+        }
+    }
+}
+
+/// A configuration was adopted.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Adopted {
+    /// Connections that lead to the wrong replica now.
+    pub closed: Vec<ConnectionId>,
+    pub is_new_generation: bool,
+}
+
+/// A connection that is to be made and told Open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    pub connection: ConnectionId,
+    pub lane: Lane,
+    pub to: Member,
+}
+
+impl Route {
+    /// Takes a higher configuration; `None` when ours is as high.
+    pub fn adopt(&mut self, configuration: Configuration) -> Option<Adopted> {
+        let before = self.configuration.as_ref();
+        if before.is_some_and(|before| before.epoch >= configuration.epoch) {
+            return None;
+        }
+        let is_new_generation =
+            before.is_some_and(|before| before.generation != configuration.generation);
+        let mut closed = Vec::new();
+        for lane in [Lane::Ops, Lane::Effects] {
+            let target = target(&configuration, lane, 0);
+            self.attempts[lane as usize] = 0;
+            let line = &mut self.lines[lane as usize];
+            if let Line::Asked { connection, to, .. } = *line {
+                if Some(to) != target || is_new_generation {
+                    closed.push(connection);
+                    *line = Line::Closed { retry_at: 0 };
+                }
+            }
+        }
+        self.configuration = Some(configuration);
+        Some(Adopted {
+            closed,
+            is_new_generation,
+        })
+    }
+
+    /// The newest configuration that was heard of.
+    pub fn configuration(&self) -> Option<&Configuration> {
+        self.configuration.as_ref()
+    }
+
+    /// The generation that is spoken to.
+    pub fn generation(&self) -> Option<Generation> {
+        Some(self.configuration.as_ref()?.generation)
+    }
+
+    /// Connections to make now; each is told Open.
+    pub fn wanted(&mut self, now: Now, next: &mut u64) -> Vec<Wanted> {
+        let Some(configuration) = &self.configuration else {
+            return Vec::new();
+        };
+        let mut wanted = Vec::new();
+        for lane in [Lane::Ops, Lane::Effects] {
+            let line = &mut self.lines[lane as usize];
+            let is_due = matches!(*line, Line::Closed { retry_at } if retry_at <= now.monotonic);
+            let attempts = self.attempts[lane as usize];
+            if let (true, Some(to)) = (is_due, target(configuration, lane, attempts)) {
+                self.attempts[lane as usize] += 1;
+                *next += 1;
+                let connection = ConnectionId(*next);
+                *line = Line::Asked {
+                    connection,
+                    to,
+                    is_open: false,
+                };
+                wanted.push(Wanted {
+                    connection,
+                    lane,
+                    to,
+                });
+            }
+        }
+        wanted
+    }
+
+    /// Which lane a connection is of now; `None` for one that is not wanted any more.
+    pub fn lane_of(&self, id: ConnectionId) -> Option<Lane> {
+        let is = |lane: &Lane| matches!(self.lines[*lane as usize], Line::Asked { connection, .. } if connection == id);
+        [Lane::Ops, Lane::Effects].into_iter().find(is)
+    }
+
+    /// Open was answered.
+    pub fn opened(&mut self, lane: Lane) {
+        if let Line::Asked { is_open, .. } = &mut self.lines[lane as usize] {
+            *is_open = true;
+            self.attempts[lane as usize] = 0;
+        }
+    }
+
+    /// The connection of `lane`, once Open was answered.
+    pub fn open(&self, lane: Lane) -> Option<ConnectionId> {
+        match self.lines[lane as usize] {
+            Line::Asked {
+                connection,
+                is_open: true,
+                ..
+            } => Some(connection),
+            _ => None,
+        }
+    }
+
+    /// The connection broke, or "not yet" was the answer.
+    pub fn lost(&mut self, connection: ConnectionId, now: Now) {
+        if let Some(lane) = self.lane_of(connection) {
+            self.lines[lane as usize] = Line::Closed {
+                retry_at: now.monotonic + RETRY_MICROS,
+            };
+        }
+    }
+
+    /// Gives up both connections and returns them.
+    pub fn close(&mut self) -> Vec<ConnectionId> {
+        let asked = |line: &mut Line| match std::mem::replace(line, Line::Closed { retry_at: 0 }) {
+            Line::Asked { connection, .. } => Some(connection),
+            Line::Closed { .. } => None,
+        };
+        self.lines.iter_mut().filter_map(asked).collect()
+    }
+}
+
+/// Whom to ask: the one whose lane it is, and when that fails in turn all others, who may know of a newer configuration.
+fn target(configuration: &Configuration, lane: Lane, attempts: usize) -> Option<Member> {
+    if attempts % 2 == 1 {
+        let other = (attempts / 2) % configuration.chain.len().max(1);
+        return configuration.chain.get(other).copied();
+    }
+    match lane {
+        Lane::Ops => configuration.head(),
+        Lane::Effects => configuration.tail(),
+    }
+}

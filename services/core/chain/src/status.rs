@@ -1,0 +1,51 @@
+//! What a replica shows of itself: to heartbeats, to its host's reads, and to whoever watches over the rules.
+
+use crate::{
+    configuration::{Epoch, Generation},
+    entry::Index,
+    log::Position,
+    machine::Machine,
+    replica::Replica,
+};
+
+/// How far a replica has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    pub epoch: Epoch,
+    pub generation: Generation,
+    /// Where its log ends.
+    pub end: Position,
+    /// What it knows to be committed.
+    pub commit: Index,
+}
+
+impl<M: Machine> Replica<M> {
+    /// How far it has come; `None` without state.
+    pub fn status(&self) -> Option<Status> {
+        let state = self.state.as_ref()?;
+        Some(Status {
+            epoch: self.epoch(),
+            generation: state.generation,
+            end: state.log.end(),
+            commit: state.commit,
+        })
+    }
+
+    /// What stands at `index` of its log; `None` for what it has not or has forgotten.
+    pub fn position(&self, index: Index) -> Option<Position> {
+        self.state.as_ref()?.log.at(index)
+    }
+
+    /// The state machine, whatever it has applied.
+    pub fn machine(&self) -> Option<&M> {
+        self.state.as_ref().map(|state| &state.machine)
+    }
+
+    /// The state machine for what passes by the log: of a tail that has heard from its predecessor within a
+    /// time-out `[C-51]`.
+    pub fn direct(&self) -> Option<&M> {
+        let silence = self.now.monotonic.saturating_sub(self.up.heard_at);
+        let is_heard = self.role.predecessor.is_none() || silence <= self.options.timeout_micros;
+        self.machine().filter(|_| self.role.is_tail && is_heard)
+    }
+}

@@ -1,0 +1,225 @@
+//! The workload of the small machine: every write has an id of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use catena_chain::{Configuration, Generation, Machine};
+use catena_link::Class;
+use catena_slots::ShardId;
+
+use crate::{
+    random::Random,
+    register::{Effect, Op, Origin, Register, Settings},
+    workload::{Life, Offer, Violation, Workload},
+};
+
+/// One op that was sent.
+#[derive(Debug)]
+struct Write {
+    id: u64,
+    pass_on: Option<ShardId>,
+    number: u64,
+    /// The generation in which it was called committed.
+    committed_in: Option<u32>,
+    is_answered: bool,
+}
+
+/// What one gateway knows of one shard.
+#[derive(Debug, Default)]
+struct Half {
+    writes: Vec<Write>,
+    /// Those before are committed.
+    uncommitted_from: usize,
+    answers: u64,
+    is_lost: bool,
+}
+
+pub struct Writes {
+    shards: usize,
+    next_id: u64,
+    offered: Option<(u64, Option<ShardId>)>,
+    halves: BTreeMap<(Life, ShardId), Half>,
+    over: BTreeSet<Life>,
+}
+
+impl Workload for Writes {
+    type Machine = Register;
+
+    fn new(shards: usize) -> Self {
+        Writes {
+            shards,
+            next_id: 0,
+            offered: None,
+            halves: BTreeMap::new(),
+            over: BTreeSet::new(),
+        }
+    }
+
+    fn origin(incarnation: u64) -> Origin {
+        Origin::Gateway(incarnation)
+    }
+
+    fn incarnation(origin: &Origin) -> Option<u64> {
+        match origin {
+            Origin::Gateway(incarnation) => Some(*incarnation),
+            Origin::Shard(..) => None,
+        }
+    }
+
+    fn settings(_: ShardId, version: u64, generations: &[u32], admits_all: bool) -> Settings {
+        Settings {
+            version,
+            generations: generations.to_vec(),
+            admits_all,
+        }
+    }
+
+    fn offer(&mut self, random: &mut Random, _: Life) -> Option<Offer<Register>> {
+        self.next_id += 1;
+        let id = self.next_id;
+        let shard = ShardId(random.below(self.shards) as u16);
+        let other = ShardId(random.below(self.shards) as u16);
+        let pass_on = (other != shard).then_some(other);
+        let (op, pass_on) = if random.once_in(10) {
+            let millis = random.within(1, 400);
+            (Op::Later { id, millis }, None)
+        } else {
+            (Op::Write { id, pass_on }, pass_on)
+        };
+        self.offered = Some((id, pass_on));
+        Some(Offer {
+            shard,
+            class: Class::Publish(32),
+            op,
+        })
+    }
+
+    fn sent(&mut self, life: Life, shard: ShardId, number: u64) {
+        if let Some((id, pass_on)) = self.offered.take() {
+            self.halves
+                .entry((life, shard))
+                .or_default()
+                .writes
+                .push(Write {
+                    id,
+                    pass_on,
+                    number,
+                    committed_in: None,
+                    is_answered: false,
+                });
+        }
+    }
+
+    fn committed(&mut self, life: Life, shard: ShardId, generation: u32, number: u64) {
+        let half = self.halves.entry((life, shard)).or_default();
+        while let Some(write) = half.writes.get_mut(half.uncommitted_from) {
+            if write.number > number {
+                return;
+            }
+            write.committed_in = Some(generation);
+            half.uncommitted_from += 1;
+        }
+    }
+
+    fn effect(&mut self, life: Life, shard: ShardId, effect: Effect) -> Result<(), Violation> {
+        let half = self.halves.entry((life, shard)).or_default();
+        let Effect::Done { id, count } = effect else {
+            return Err(format!("{life:?} was sent {effect:?}"));
+        };
+        half.answers += 1;
+        if half.answers != count {
+            let had = half.answers - 1;
+            return Err(format!(
+                "{life:?} got answer {count} of {shard:?} after {had}"
+            ));
+        }
+        match half.writes.iter_mut().find(|write| write.id == id) {
+            Some(write) if !write.is_answered => write.is_answered = true,
+            _ => return Err(format!("op {id} was answered twice, or never asked")),
+        }
+        Ok(())
+    }
+
+    fn new_generation(&mut self, life: Life, shard: ShardId) {
+        let half = self.halves.entry((life, shard)).or_default();
+        half.answers = 0;
+        half.is_lost = true;
+    }
+
+    fn over(&mut self, life: Life) {
+        self.over.insert(life);
+    }
+
+    fn is_settled(&self, lives: &[Life]) -> Result<(), Violation> {
+        for ((life, shard), half) in &self.halves {
+            let waits = |write: &&Write| {
+                write.committed_in.is_none() || (!half.is_lost && !write.is_answered)
+            };
+            if !lives.contains(life) {
+                continue;
+            }
+            if let Some(write) = half.writes.iter().find(waits) {
+                return Err(format!("{life:?} waits for {shard:?}: {write:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, tails: &[(&Configuration, &Register)]) -> Result<(), Violation> {
+        let generation = |shard: ShardId| tails[shard.index()].0.generation;
+        let sources: BTreeMap<u64, ShardId> = self
+            .halves
+            .iter()
+            .flat_map(|((_, shard), half)| half.writes.iter().map(|write| (write.id, *shard)))
+            .collect();
+        // A source that started empty may take an op anew that it had passed on before.
+        let may_repeat = |id: u64, at: ShardId| {
+            let source = sources.get(&id).copied();
+            source.is_some_and(|source| source != at && generation(source) > Generation(1))
+        };
+        let mut applied = Vec::new();
+        for (configuration, register) in tails {
+            let mut once = BTreeSet::new();
+            for id in &register.applied {
+                if !once.insert(*id) && !may_repeat(*id, configuration.shard) {
+                    return Err(format!(
+                        "op {id} was applied twice by {:?}",
+                        configuration.shard
+                    ));
+                }
+            }
+            applied.push(once);
+        }
+        for ((life, shard), half) in &self.halves {
+            for write in &half.writes {
+                let is_kept = write.committed_in.map(Generation) == Some(generation(*shard));
+                if is_kept && !applied[shard.index()].contains(&write.id) {
+                    return Err(format!(
+                        "op {} of {life:?} was acknowledged and lost",
+                        write.id
+                    ));
+                }
+                let Some(other) = write.pass_on.filter(|_| is_kept) else {
+                    continue;
+                };
+                let is_first = generation(other) == Generation(1);
+                if is_first && !applied[other.index()].contains(&write.id) {
+                    return Err(format!("op {} never came to {other:?}", write.id));
+                }
+            }
+        }
+        for (configuration, register) in tails {
+            let owed = register.origins().into_iter().filter(|origin| {
+                let is_current = Register::shard_of(origin)
+                    .is_some_and(|(other, known)| generation(other) == known);
+                is_current
+                    && register
+                        .outbox(origin)
+                        .is_some_and(|outbox| !outbox.is_empty())
+            });
+            if let Some(origin) = owed.into_iter().next() {
+                return Err(format!("{:?} still owes {origin:?}", configuration.shard));
+            }
+        }
+        Ok(())
+    }
+}
