@@ -19,11 +19,11 @@ run: ## Run a standalone broker (options: make run ARGS="--listen 0.0.0.0:1883")
 	$(CARGO) run --release -- standalone $(ARGS)
 
 .PHONY: test
-test: broker clients-installed ## Run all tests
+test: broker clients-installed etcd-installed ## Run all tests
 	$(CARGO) test --workspace --no-fail-fast
 
 .PHONY: check
-check: ## Check the formatting and run the linter
+check: protoc ## Check the formatting and run the linter
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
@@ -65,9 +65,17 @@ rules: ## Take the rules that are now tested off the list of untested rules
 	CATENA_HOUSE_SHRINK=1 $(TESTS) --test house
 
 .PHONY: broker
-broker:
+broker: protoc
 	$(CARGO) build --workspace
 
 .PHONY: clients-installed
 clients-installed:
 	@tests/setup/clients.sh
+
+.PHONY: etcd-installed
+etcd-installed:
+	@tests/setup/etcd.sh
+
+.PHONY: protoc
+protoc:
+	@tests/setup/protoc.sh
