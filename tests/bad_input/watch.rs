@@ -121,13 +121,16 @@ impl Witness {
             let mut publisher = Client::open(&broker, Version::V5, &unique("witness"));
             subscriber.subscribe(&topic, 1);
             let mut count = 0;
-            while !stopped.load(Ordering::Relaxed) {
+            loop {
                 count += 1;
                 publisher.publish(&Message::new(&topic, count.to_string()).qos(1));
                 assert_eq!(subscriber.receive().text(), count.to_string());
+                // At least once, however short the test is.
+                if stopped.load(Ordering::Relaxed) {
+                    return count;
+                }
                 thread::sleep(PACE);
             }
-            count
         });
         Witness { stop, thread }
     }
@@ -139,7 +142,6 @@ impl Witness {
             .join()
             .expect("the broker serves a well-behaved client all the time");
         println!("a well-behaved client had {served} messages meanwhile");
-        assert!(served > 0);
     }
 }
 
