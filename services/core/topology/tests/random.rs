@@ -219,9 +219,15 @@ impl Cluster {
                 }
             }
             Event::SyncLate(number) => {
-                if let Some((shard, _)) = self.chain(number) {
+                if let Some((shard, chain)) = self.chain(number) {
+                    // Of another learner, or of this one in the epoch before.
+                    let before = self.report(&chain).map(|report| Synced {
+                        epoch: Epoch(report.epoch.0 - 1),
+                        ..report
+                    });
                     let late = self.late.get(&shard).copied();
-                    late.map(|late| self.world.observed.synced.insert(shard, late));
+                    let report = if number % 2 == 0 { before } else { late };
+                    report.map(|report| self.world.observed.synced.insert(shard, report));
                 }
             }
             Event::Blame(shard, member) => {
@@ -399,6 +405,12 @@ impl Cluster {
             );
             for member in &last.configuration.chain {
                 assert!(!self.runs(last, *member), "[C-14] {step:?}");
+            }
+            // A learner that was reported synced holds as much as a member.
+            let report = self.world.observed.synced.get(&shard).copied();
+            if report.is_some() && report == self.report(last) {
+                let learner = last.configuration.learner.expect("it was reported");
+                assert!(!self.runs(last, learner), "[C-13] {step:?}");
             }
             self.holders
                 .insert(shard, BTreeSet::from([configuration.chain[0].id]));
