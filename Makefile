@@ -42,7 +42,7 @@ bad-input: broker ## Test with broken packets, slow clients and floods
 .PHONY: sim
 sim: ## Simulate replication under faults (options: make sim SEEDS=10000, make sim SEED=4711)
 	$(if $(SEED),CATENA_SIM_TRACE=1 CATENA_SIM_SEED=$(SEED)) $(if $(SEEDS),CATENA_SIM_SEEDS=$(SEEDS)) \
-		$(TESTS) --test simulation -- promises --nocapture
+		$(TESTS) --test simulation -- promises sessions --nocapture
 
 .PHONY: bench
 bench: ## Run the micro benchmarks

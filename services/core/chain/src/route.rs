@@ -183,3 +183,68 @@ fn target(configuration: &Configuration, lane: Lane, attempts: usize) -> Option<
         Lane::Effects => configuration.tail(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use catena_slots::ShardId;
+
+    use super::*;
+    use crate::configuration::{Epoch, Incarnation, ReplicaId};
+
+    fn member(number: u64) -> Member {
+        Member {
+            id: ReplicaId(number),
+            incarnation: Incarnation(number),
+        }
+    }
+
+    fn configuration(epoch: u64, chain: &[u64]) -> Configuration {
+        let generation = Generation(1);
+        Configuration {
+            chain: chain.iter().map(|number| member(*number)).collect(),
+            ..Configuration::founded(ShardId(0), Epoch(epoch), generation, member(1))
+        }
+    }
+
+    fn at(monotonic: u64) -> Now {
+        Now { monotonic, wall: 0 }
+    }
+
+    fn asked(route: &mut Route, now: u64, next: &mut u64) -> Vec<(Lane, u64)> {
+        let wanted = route.wanted(at(now), next).into_iter();
+        wanted.map(|wanted| (wanted.lane, wanted.to.id.0)).collect()
+    }
+
+    // [C-41] A gateway that waits for a break would go on asking a head that is none any more.
+    #[test]
+    fn lines_follow_the_topology() {
+        let (mut route, mut next) = (Route::default(), 0);
+        route.adopt(configuration(1, &[1, 2, 3]));
+        assert_eq!(
+            asked(&mut route, 0, &mut next),
+            [(Lane::Ops, 1), (Lane::Effects, 3)]
+        );
+        let adopted = route.adopt(configuration(3, &[2, 3])).unwrap();
+        assert_eq!(adopted.closed, [ConnectionId(1)]);
+        assert_eq!(asked(&mut route, 0, &mut next), [(Lane::Ops, 2)]);
+        assert_eq!(route.adopt(configuration(2, &[1, 3])), None);
+    }
+
+    // [C-11] With the control plane away, somebody else of the chain knows who is head now.
+    #[test]
+    fn a_silent_head_is_not_the_only_one_to_ask() {
+        let (mut route, mut next) = (Route::default(), 0);
+        route.adopt(configuration(1, &[1, 2]));
+        let mut all = Vec::new();
+        for round in 0..6 {
+            let now = round * RETRY_MICROS;
+            all.extend(asked(&mut route, now, &mut next).iter().map(|(_, id)| *id));
+            for connection in 1..=next {
+                route.lost(ConnectionId(connection), at(now));
+            }
+        }
+        assert!(all.contains(&1) && all.contains(&2), "{all:?}");
+        let ops: Vec<_> = all.iter().step_by(2).collect();
+        assert_eq!(ops, [&1, &1, &1, &2, &1, &1]);
+    }
+}
