@@ -59,6 +59,8 @@ pub struct Plan {
     /// The control plane stays away when everything else heals `[C-11]`.
     pub ends_without_control: bool,
     pub snapshot_part: usize,
+    /// Bytes of entries that a tail keeps for its learner.
+    pub learner_bytes: usize,
 }
 
 impl Plan {
@@ -78,6 +80,7 @@ impl Plan {
             op_gap: random.within(5_000, 40_000),
             ends_without_control: random.once_in(4),
             snapshot_part: random.within(64, 4_096) as usize,
+            learner_bytes: random.within(1_500, 60_000) as usize,
         }
     }
 }

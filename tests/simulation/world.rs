@@ -257,6 +257,7 @@ impl<W: Workload> World<W> {
         let options = Options {
             timeout_micros: self.plan.timeout,
             snapshot_part_bytes: self.plan.snapshot_part,
+            learner_bytes_max: self.plan.learner_bytes,
             switches: self.plan.off.map(Loosened::switches).unwrap_or_default(),
             ..Options::default()
         };

@@ -74,6 +74,12 @@ impl Downstream {
         }
     }
 
+    /// Ends the stream, and returns its name if there was one.
+    pub fn give_up(&mut self, now: Now) -> Option<u64> {
+        let ended = std::mem::replace(self, Downstream::waiting(now));
+        ended.nonce
+    }
+
     pub fn is_established(&self) -> bool {
         self.nonce.is_some()
     }

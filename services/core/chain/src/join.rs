@@ -151,19 +151,19 @@ impl<M: Machine> Replica<M> {
         }
     }
 
-    /// Entries that the log must keep for those below.
-    pub(crate) fn forget(&mut self) {
+    /// Forgets what nobody below has to be sent any more.
+    pub(crate) fn forget(&mut self, outputs: &mut Vec<Output<M>>) {
         let Some(state) = &mut self.state else {
             return;
         };
         let mut through = state.commit;
+        let mut given_up = None;
         if self.role.is_tail && self.role.successor.is_some() {
-            if state.log.bytes() > self.options.learner_bytes_max
-                && self.join.phase == Phase::CatchingUp
-            {
-                // It is too far behind: it takes another snapshot, or a stalled one is dropped [C-34].
+            let is_alone = self.join.phase == Phase::CatchingUp;
+            if is_alone && state.log.bytes() > self.options.learner_bytes_max {
+                // Too far behind: it takes another snapshot, and one that had its snapshot is dropped when it stalls [C-34].
+                given_up = self.down.give_up(self.now);
                 self.join.transfer = None;
-                self.down = crate::hello::Downstream::waiting(self.now);
             } else if let Some(transfer) = &self.join.transfer {
                 through = through.min(transfer.header.end.index);
             } else if self.down.is_established() {
@@ -171,6 +171,9 @@ impl<M: Machine> Replica<M> {
             }
         }
         state.log.forget(through);
+        if let (Some(nonce), Some(learner)) = (given_up, self.role.successor) {
+            self.send(learner, Message::Mismatch { nonce }, outputs);
+        }
     }
 
     /// As the tail: the learner has nothing and asks for all.

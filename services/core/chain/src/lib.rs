@@ -11,7 +11,9 @@
 //! Start reading at [`Replica::step`], then [`configuration`]; the gateway's side of a link is [`Uplink`].
 //!
 //! What is not here yet: everything on disk `[C-59]` to `[C-64]`. Its place is [`Input`] and [`Output`]: "durable
-//! through" would come in and bound the commit (`commit.rs`), entries and snapshots to keep would go out.
+//! through" would come in and bound the commit (`join.rs`, `advance_commit`), entries and snapshots to keep would go out.
+//! Nor the lane of QoS 0 past the log ([`Replica::direct`] says only whether a tail may serve it), nor a snapshot in
+//! bounded steps: [`Machine::snapshot`] makes it at once.
 
 mod adopt;
 pub mod clock;

@@ -1,7 +1,7 @@
 //! A process's part in one shard: what it holds, what it is told, and what it does then.
 //!
 //! [`Replica::step`] takes one input and writes what is to be done into a buffer. Each input is handled by the file
-//! whose subject it is; then [`Replica::settle`] forwards, commits, acknowledges and emits what that made possible.
+//! whose subject it is; then `settle` forwards, commits, acknowledges and emits what that made possible.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -251,7 +251,7 @@ impl<M: Machine> Replica<M> {
             self.emit(outputs);
             self.serve_peers(outputs);
         }
-        self.forget();
+        self.forget(outputs);
     }
 
     fn tick(&mut self, outputs: &mut Vec<Output<M>>) {
