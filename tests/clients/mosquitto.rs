@@ -32,6 +32,11 @@ macro_rules! with_version {
 }
 
 with_version!(
+    v3_1,
+    "mqttv31",
+    [at_every_qos, retained, will, session_resumed]
+);
+with_version!(
     v3,
     "mqttv311",
     [
