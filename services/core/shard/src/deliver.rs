@@ -265,11 +265,7 @@ impl Shard {
 
     /// When a message that is published now expires: its own expiry within the Broker's bound.
     pub(crate) fn expires_at(&self, message: &Message) -> Time {
-        match (message.expiry, self.settings.message_expiry_max) {
-            (Some(own), Some(bound)) => self.now.plus_seconds(own.min(bound)),
-            (Some(seconds), None) | (None, Some(seconds)) => self.now.plus_seconds(seconds),
-            (None, None) => Time::NEVER,
-        }
+        message.expires_at(self.now, self.settings.message_expiry_max)
     }
 
     /// A live publish to a topic whose retained message a cursor still owes: that one goes first `[F-34]`.
@@ -334,11 +330,7 @@ impl Shard {
                 send(at, merged);
             }
         }
-        let expires_at = match (message.expiry, self.settings.message_expiry_max) {
-            (Some(own), Some(bound)) => now.plus_seconds(own.min(bound)),
-            (Some(seconds), None) | (None, Some(seconds)) => now.plus_seconds(seconds),
-            (None, None) => Time::NEVER,
-        };
+        let expires_at = message.expires_at(now, self.settings.message_expiry_max);
         for (link, targets) in targets.0 {
             if let Some(row) = self.links.get(link) {
                 let deliver = Deliver {

@@ -39,10 +39,14 @@ impl Message {
         self.topic.len() + self.payload.len() + self.properties.len() + MESSAGE_OVERHEAD_BYTES
     }
 
-    /// When the message expires if it was published at `at`; [`Time::NEVER`] without an expiry.
-    pub fn expires_at(&self, at: Time) -> Time {
-        self.expiry
-            .map_or(Time::NEVER, |seconds| at.plus_seconds(seconds))
+    /// When the message expires if it is published at `at`: by its own expiry, within `bound` seconds; by the bound alone
+    /// where it has none; [`Time::NEVER`] with neither.
+    pub fn expires_at(&self, at: Time, bound: Option<u32>) -> Time {
+        match (self.expiry, bound) {
+            (Some(own), Some(bound)) => at.plus_seconds(own.min(bound)),
+            (Some(seconds), None) | (None, Some(seconds)) => at.plus_seconds(seconds),
+            (None, None) => Time::NEVER,
+        }
     }
 }
 
