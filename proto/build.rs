@@ -1,0 +1,26 @@
+//! Turns the `.proto` files into Rust. `protox` parses them, so that no `protoc` has to be installed.
+
+use std::{env, fs, path::PathBuf};
+
+const FILES: &[&str] = &[
+    "catena/internal/v1/link.proto",
+    "catena/internal/v1/chain.proto",
+    "catena/internal/v1/membership.proto",
+    "catena/admin/v1/cluster.proto",
+];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=catena");
+    let descriptors = protox::compile(FILES, ["."])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    // For gRPC reflection.
+    fs::write(
+        out.join("descriptors.bin"),
+        prost::Message::encode_to_vec(&descriptors),
+    )?;
+    tonic_prost_build::configure()
+        // Slices of what was received, never copies.
+        .bytes(".")
+        .compile_fds(descriptors)?;
+    Ok(())
+}
