@@ -1,10 +1,6 @@
 //! The phases of a run: all connect, the load, what is still missing, what is retained, the end.
 
-use std::{
-    io::{IsTerminal, Write as _},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::bail;
 use tokio::{
@@ -15,8 +11,8 @@ use tokio::{
 use super::{
     check,
     endpoint::Endpoint,
-    history::Kind,
     plan::{Length, Plan},
+    progress::Progress,
     publisher::Publisher,
     report::Report,
     retained,
@@ -35,8 +31,6 @@ const LINGER: Duration = Duration::from_millis(500);
 /// How often to ask an endpoint what it retains before that is given up, and how long to wait between.
 const LOOKS_MAX: usize = 10;
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// How often to show progress.
-const PROGRESS: Duration = Duration::from_millis(500);
 
 /// Runs `plan` and says what happened.
 ///
@@ -110,7 +104,7 @@ async fn load(run: &Run, progress: &mut Progress) {
     let began = run.now();
     loop {
         sleep(LOOK).await;
-        progress.show(run);
+        progress.show(run, Phase::Load);
         let over = match run.plan.length {
             Length::Time(length) => run.now() - began >= length,
             Length::Messages(count) => run.published() >= count,
@@ -130,7 +124,7 @@ async fn settle(run: &Run, wills: &mut JoinSet<()>, progress: &mut Progress) {
             sleep(LINGER).await;
             return;
         }
-        progress.show(run);
+        progress.show(run, Phase::Settle);
         sleep(LOOK).await;
     }
 }
@@ -169,62 +163,6 @@ async fn look_patiently(run: &Run, endpoint: &Endpoint) -> Result<(), client::Er
             Err(error) if tries == 0 => return Err(error),
             Err(_) => sleep(LOOK_AGAIN).await,
             Ok(()) => return Ok(()),
-        }
-    }
-}
-
-/// A line on the terminal that is written over and over.
-struct Progress {
-    shown: bool,
-    next: Instant,
-    began: Instant,
-}
-
-impl Progress {
-    fn new(run: &Run) -> Progress {
-        Progress {
-            shown: !run.plan.quiet && std::io::stderr().is_terminal(),
-            next: Instant::now(),
-            began: Instant::now(),
-        }
-    }
-
-    fn show(&mut self, run: &Run) {
-        if !self.shown || Instant::now() < self.next {
-            return;
-        }
-        self.next = Instant::now() + PROGRESS;
-        let history = run.history();
-        let sent: u64 = history.sent.iter().map(|sent| sent.next).sum();
-        let open: u64 = history
-            .sent
-            .iter()
-            .map(|sent| sent.unanswered().len())
-            .sum();
-        let subscriptions = history.subscriptions.iter();
-        let delivered: u64 = subscriptions
-            .map(|subscription| subscription.deliveries)
-            .sum();
-        let sessions = history.sessions.iter();
-        let breaks: u64 = sessions.map(|session| session.breaks).sum();
-        let gap = history
-            .gaps
-            .get(&Kind::Publisher)
-            .copied()
-            .unwrap_or_default();
-        let line = format!(
-            "{:>5.0} s  sent {sent}  open {open}  delivered {delivered}  broken {breaks}  \
-             longest wait for an answer {} ms",
-            self.began.elapsed().as_secs_f64(),
-            gap.length.as_millis()
-        );
-        // A terminal that is gone shows nothing, which is no reason to stop.
-        let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
-    }
-
-    fn end(&self) {
-        if self.shown {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }
 }

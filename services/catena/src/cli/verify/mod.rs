@@ -10,6 +10,7 @@ mod history;
 mod inbound;
 mod outbound;
 mod plan;
+mod progress;
 mod publisher;
 mod random;
 mod report;
@@ -31,7 +32,7 @@ use catena_mqtt::{QoS, Version, topic};
 use clap::Parser;
 
 use self::{
-    plan::{Length, Plan},
+    plan::{Audience, Length, Plan},
     report::Report,
 };
 use super::{
@@ -164,6 +165,9 @@ pub struct Arguments {
     /// Show no progress
     #[arg(long)]
     quiet: bool,
+    /// Tell progress to a program: a JSON object a line on standard error, ten times a second
+    #[arg(long, conflicts_with = "quiet")]
+    progress_json: bool,
 }
 
 /// Runs the load, checks what the clients saw and prints it. The exit code says whether all was well.
@@ -202,7 +206,7 @@ impl Arguments {
             );
         }
         if self.rate <= 0.0 {
-            bail!("--rate: messages must be sent to be watched");
+            bail!("--rate: messages must be sent to be audience");
         }
         if let Err(error) = topic::validate(&self.prefix) {
             bail!("--prefix {:?}: {error}", self.prefix);
@@ -245,7 +249,11 @@ impl Arguments {
                 seconds(self.reconnect_max.max(self.reconnect)),
             ),
             settle: seconds(self.settle),
-            quiet: self.quiet,
+            audience: match (self.quiet, self.progress_json) {
+                (true, _) => Audience::Nobody,
+                (false, true) => Audience::Program,
+                (false, false) => Audience::People,
+            },
         })
     }
 }

@@ -24,6 +24,16 @@ pub enum Length {
     Messages(u64),
 }
 
+/// Who looks at how far a run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    Nobody,
+    /// On a terminal.
+    People,
+    /// In lines of JSON.
+    Program,
+}
+
 /// What a run does.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -62,7 +72,8 @@ pub struct Plan {
     pub backoff: (Duration, Duration),
     /// How long what is missing may still come when publishing is over.
     pub settle: Duration,
-    pub quiet: bool,
+    /// Who looks at how far it has come.
+    pub audience: Audience,
 }
 
 /// Where one publisher sends: streams of its history.

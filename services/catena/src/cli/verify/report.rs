@@ -167,7 +167,7 @@ impl Report {
 }
 
 impl Wait {
-    fn of(gap: &Gap) -> Wait {
+    pub fn of(gap: &Gap) -> Wait {
         Wait {
             client: gap.client,
             milliseconds: gap.length.as_secs_f64() * 1e3,

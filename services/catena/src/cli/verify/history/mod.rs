@@ -70,6 +70,8 @@ pub struct History {
     pub wills: Vec<Wills>,
     /// The longest wait by kind of client.
     pub gaps: BTreeMap<Kind, Gap>,
+    /// The same, since progress was told last.
+    pub recent_gaps: BTreeMap<Kind, Gap>,
     /// What a client met that a broker never does, each sort once, with how often.
     pub oddities: BTreeMap<String, u64>,
 }
@@ -77,9 +79,11 @@ pub struct History {
 impl History {
     /// Takes down a wait, if it is the longest of its kind.
     pub fn waited(&mut self, kind: Kind, gap: Gap) {
-        let longest = self.gaps.entry(kind).or_default();
-        if gap.length > longest.length {
-            *longest = gap;
+        for gaps in [&mut self.gaps, &mut self.recent_gaps] {
+            let longest = gaps.entry(kind).or_default();
+            if gap.length > longest.length {
+                *longest = gap;
+            }
         }
     }
 
