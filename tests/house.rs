@@ -25,6 +25,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("catena-chain", &["catena-link", "catena-slots"]),
     // What a chain is, is said in one type, which the chain manager makes and the replicas adopt.
     ("catena-topology", &["catena-slots", "catena-chain"]),
+    (
+        "catena-replicated",
+        &[
+            "catena-link",
+            "catena-slots",
+            "catena-shard",
+            "catena-chain",
+            "catena-mqtt",
+        ],
+    ),
     // A connection speaks MQTT to its client and ops to the shards.
     (
         "catena-connection",
@@ -38,7 +48,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("catena-proto", &[]),
     ("catena-runtime", &[]),
+    ("catena-transport", LIBRARY),
+    ("catena-membership", LIBRARY),
     ("catena-storage", CORE),
+    ("catena-membership", LIBRARY),
     ("catena-gateway", LIBRARY),
     ("catena-backend", LIBRARY),
     ("catena-control-plane", LIBRARY),
@@ -56,6 +69,7 @@ const CORE: &[&str] = &[
     "catena-shard",
     "catena-chain",
     "catena-topology",
+    "catena-replicated",
     "catena-connection",
 ];
 
@@ -69,10 +83,14 @@ const LIBRARY: &[&str] = &[
     "catena-shard",
     "catena-chain",
     "catena-topology",
+    "catena-replicated",
     "catena-connection",
     "catena-proto",
     "catena-runtime",
+    "catena-transport",
+    "catena-membership",
     "catena-storage",
+    "catena-membership",
 ];
 
 /// The binary and the tests may use everything.

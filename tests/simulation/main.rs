@@ -15,7 +15,6 @@ mod random;
 mod register;
 mod rules;
 mod sessions;
-mod sharded;
 mod watch;
 mod workload;
 mod world;

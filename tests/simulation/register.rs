@@ -102,6 +102,7 @@ impl Machine for Register {
     type Origin = Origin;
     type Op = Op;
     type Effect = Effect;
+    type Direct = ();
     type Settings = Settings;
 
     fn empty(shard: ShardId, generation: Generation) -> Self {
@@ -121,19 +122,23 @@ impl Machine for Register {
 
     fn apply(&mut self, at: Stamp, payload: &Payload<Self>, grown: &mut Vec<Origin>) {
         match payload {
-            Payload::Op {
+            Payload::Ops {
                 origin,
-                number,
                 acked_through,
-                op,
+                batch,
             } => {
                 let is_known = self.is_known(origin);
                 let Some(link) = self.links.get_mut(origin).filter(|_| is_known) else {
                     return;
                 };
                 link.outbox.acknowledge(*acked_through);
-                if link.inbound.admit(*number) == Admission::Apply {
-                    self.apply_op(at, *origin, op, grown);
+                for (number, op) in (batch.first..).zip(&batch.ops) {
+                    let link = self.links.get_mut(origin);
+                    let is_next =
+                        link.is_some_and(|link| link.inbound.admit(number) == Admission::Apply);
+                    if is_next {
+                        self.apply_op(at, *origin, op, grown);
+                    }
                 }
             }
             Payload::LinkOpen { origin, first } => {
@@ -196,6 +201,8 @@ impl Machine for Register {
         }
     }
 
+    fn direct(&self, _: Stamp, (): &(), _: &mut Vec<(Origin, Effect)>) {}
+
     fn outbox(&self, origin: &Origin) -> Option<&Outbox<Effect>> {
         Some(&self.links.get(origin)?.outbox)
     }
@@ -252,6 +259,10 @@ impl Machine for Register {
     }
 
     fn weight(_: &Op) -> usize {
+        32
+    }
+
+    fn effect_weight(_: &Effect) -> usize {
         32
     }
 

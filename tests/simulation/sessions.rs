@@ -10,6 +10,7 @@ use bytes::Bytes;
 use catena_chain::Configuration;
 use catena_link::Class;
 use catena_mqtt::{Filter, QoS, ReasonCode, packet::RetainHandling};
+use catena_replicated::Replicated;
 use catena_shard::{
     ConnId, Effect, Message, Op, Origin, Settings, Time, Who,
     op::{Attach, Attachment, Connect, Publish, Subscribe, Subscription, SubscriptionOptions},
@@ -18,7 +19,6 @@ use catena_slots::{ShardId, SlotTable};
 
 use crate::{
     random::Random,
-    sharded::Sharded,
     workload::{Life, Offer, Violation, Workload},
 };
 
@@ -127,7 +127,7 @@ impl Sessions {
 }
 
 impl Workload for Sessions {
-    type Machine = Sharded;
+    type Machine = Replicated;
 
     fn new(shards: usize) -> Self {
         Sessions {
@@ -162,7 +162,7 @@ impl Workload for Sessions {
         }
     }
 
-    fn offer(&mut self, random: &mut Random, life: Life) -> Option<Offer<Sharded>> {
+    fn offer(&mut self, random: &mut Random, life: Life) -> Option<Offer<Replicated>> {
         self.offered = None;
         if self.clients.get(&life).is_some_and(|client| client.is_void) {
             return None;
@@ -324,7 +324,7 @@ impl Workload for Sessions {
         Ok(())
     }
 
-    fn check(&self, _: &[(&Configuration, &Sharded)]) -> Result<(), Violation> {
+    fn check(&self, _: &[(&Configuration, &Replicated)]) -> Result<(), Violation> {
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use catena_chain::{
-    Configuration, Incarnation, Input, Now, Options, Output, Replica, Uplink,
+    Configuration, DirectWindow, Incarnation, Input, Now, Options, Output, Replica, Uplink,
     message::{ConnectionId, Envelope, FromOrigin, Message, Report, ToOrigin},
     uplink::Action,
 };
@@ -395,9 +395,7 @@ impl<W: Workload> World<W> {
             }
         }
         for shard in 0..self.gateways[gateway].uplinks.len() {
-            self.drive(gateway, shard, |uplink, now, actions| {
-                uplink.tick(now, actions)
-            });
+            self.drive(gateway, shard, |uplink, _, _| uplink.idle());
         }
     }
 
@@ -505,6 +503,14 @@ impl<W: Workload> World<W> {
         self.watch_replica(node, shard);
     }
 
+    fn reply(&mut self, place: Place, connection: ConnectionId, message: ToOrigin<W::Machine>) {
+        if let Some(wire) = self.wires.get(&connection.0) {
+            let to = wire.from.place();
+            let wire = connection.0;
+            self.send(place, to, Parcel::ToOrigin { wire, message });
+        }
+    }
+
     fn output(&mut self, node: usize, shard: usize, output: Output<W::Machine>) {
         let place = Place::Node(node);
         match output {
@@ -514,16 +520,15 @@ impl<W: Workload> World<W> {
                     self.send(place, Place::Node(other), Parcel::Chain { to, envelope });
                 }
             }
+            Output::Owed { connection } => {
+                while let Some(message) = self.nodes[node].replicas[shard].owed(connection) {
+                    self.reply(place, connection, message);
+                }
+            }
             Output::Reply {
                 connection,
                 message,
-            } => {
-                if let Some(wire) = self.wires.get(&connection.0) {
-                    let to = wire.from.place();
-                    let wire = connection.0;
-                    self.send(place, to, Parcel::ToOrigin { wire, message });
-                }
-            }
+            } => self.reply(place, connection, message),
             Output::Close { connection } => {
                 if let Some(wire) = self.wires.get(&connection.0).copied() {
                     let (end, name) = (wire.from, wire.name);
@@ -630,8 +635,8 @@ impl<W: Workload> World<W> {
                 incarnation,
                 shard,
             } if self.gateways[gateway].incarnation == Some(incarnation) => {
-                self.drive(gateway, shard.index(), |uplink, now, _| {
-                    uplink.lost(name, now)
+                self.drive(gateway, shard.index(), |uplink, now, actions| {
+                    uplink.lost(name, now, actions);
                 });
             }
             End::Replica {
@@ -659,7 +664,7 @@ impl<W: Workload> World<W> {
             } if self.gateways[gateway].incarnation == Some(incarnation) => {
                 let shard = known.shard.index();
                 self.drive(gateway, shard, |uplink, now, actions| {
-                    uplink.receive(now, connection, message, actions);
+                    uplink.receive(now, connection, message, Clone::clone, actions);
                 });
             }
             End::Replica {
@@ -696,7 +701,6 @@ impl<W: Workload> World<W> {
             return;
         };
         act(uplink, now, &mut actions);
-        uplink.tick(now, &mut actions);
         let id = ShardId(shard as u16);
         let life = Life {
             gateway,
@@ -712,25 +716,43 @@ impl<W: Workload> World<W> {
         self.workload.committed(life, id, generation, committed);
         for action in actions {
             match action {
-                Action::Connect { connection, to } => {
-                    self.connect(from, connection, to.incarnation, id);
-                }
-                Action::Send {
-                    connection,
-                    message,
-                } => self.send_on(from, connection, message),
                 Action::Disconnect { connection } => self.hang_up(from, connection),
-                Action::Effect { effect, .. } => {
-                    if let Err(violation) = self.workload.effect(life, id, effect) {
-                        self.fail(violation);
+                Action::Effects { effects, .. } => {
+                    for effect in effects {
+                        if let Err(violation) = self.workload.effect(life, id, effect) {
+                            self.fail(violation);
+                        }
                     }
                 }
+                Action::Progress | Action::Opened { .. } => {}
                 Action::NewGeneration(_) => self.workload.new_generation(life, id),
                 Action::Refused => {
                     self.end_gateway(gateway);
                     return;
                 }
             }
+        }
+        self.carry(gateway, id, from, now);
+    }
+
+    /// Makes the connections that a link wants, and sends what it has for them.
+    fn carry(&mut self, gateway: usize, shard: ShardId, from: End, now: Now) {
+        let Some(uplink) = self.gateways[gateway].uplinks.get_mut(shard.index()) else {
+            return;
+        };
+        let wanted = uplink.wanted(now);
+        let mut messages = Vec::new();
+        for connection in uplink.connections() {
+            while let Some(message) = uplink.next(connection) {
+                messages.push((connection, message));
+            }
+        }
+        for (wanted, open) in wanted {
+            self.connect(from, wanted.connection, wanted.to.incarnation, shard);
+            self.send_on(from, wanted.connection, open);
+        }
+        for (connection, message) in messages {
+            self.send_on(from, connection, message);
         }
     }
 
@@ -766,11 +788,15 @@ impl<W: Workload> World<W> {
             publishes: 64,
             publish_bytes: 1 << 20,
         };
+        let direct = DirectWindow {
+            publishes: 64,
+            waiting_bytes: 1 << 20,
+        };
         let switches = self.plan.off.map(Loosened::switches).unwrap_or_default();
         let me = &mut self.gateways[gateway];
         me.incarnation = Some(incarnation);
         me.uplinks = (0..self.plan.shards)
-            .map(|_| Uplink::new(W::origin(incarnation), window, 0, switches))
+            .map(|_| Uplink::new(W::origin(incarnation), window, direct, 0, switches))
             .collect();
         for configuration in me.known.clone() {
             let shard = configuration.shard.index();

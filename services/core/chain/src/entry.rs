@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use catena_link::Batch;
 use catena_slots::ShardId;
 use serde::{Deserialize, Serialize};
 
@@ -32,12 +33,12 @@ pub struct Entry<M: Machine> {
 /// What can stand in the log.
 #[derive(Debug)]
 pub enum Payload<M: Machine> {
-    /// A numbered op, with how far its origin has taken our effects.
-    Op {
+    /// A batch of numbered ops, with how far their origin has taken our effects. Ops at its front may have been applied
+    /// before: the machine skips them.
+    Ops {
         origin: M::Origin,
-        number: u64,
         acked_through: u64,
-        op: M::Op,
+        batch: Arc<Batch<M::Op>>,
     },
     /// An origin begins at `first`: other than 1 when an earlier generation took the ones before `[C-2]`.
     LinkOpen { origin: M::Origin, first: u64 },
@@ -63,7 +64,7 @@ impl<M: Machine> Entry<M> {
     /// Bytes that it takes, roughly.
     pub fn weight(&self) -> usize {
         64 + match &self.payload {
-            Payload::Op { op, .. } => M::weight(op),
+            Payload::Ops { batch, .. } => batch.ops.iter().map(M::weight).sum(),
             _ => 0,
         }
     }

@@ -19,6 +19,9 @@ use crate::{
 /// Entries that travel in one message.
 const APPEND_ENTRIES_MAX: usize = 256;
 
+/// Bytes of entries in one message; one entry always fits.
+const APPEND_BYTES_MAX: usize = 1024 * 1024;
+
 /// Entries that a learner may be sent beyond what it has acknowledged.
 const LEARNER_WINDOW: u64 = 4_096;
 
@@ -255,7 +258,7 @@ impl<M: Machine> Replica<M> {
         let mut messages = Vec::new();
         while self.down.sent < last {
             let count = ((last - self.down.sent) as usize).min(APPEND_ENTRIES_MAX);
-            let entries = state.log.from(self.down.sent, count);
+            let entries = state.log.from(self.down.sent, count, APPEND_BYTES_MAX);
             if entries.is_empty() {
                 break;
             }

@@ -12,14 +12,15 @@
 //!
 //! What is not here yet: everything on disk `[C-59]` to `[C-64]`. Its place is [`Input`] and [`Output`]: "durable
 //! through" would come in and bound the commit (`join.rs`, `advance_commit`), entries and snapshots to keep would go out.
-//! Nor the lane of QoS 0 past the log ([`Replica::direct`] says only whether a tail may serve it), nor a snapshot in
-//! bounded steps: [`Machine::snapshot`] makes it at once.
+//! Nor a snapshot in bounded steps: [`Machine::snapshot`] makes it at once.
 
 mod adopt;
 pub mod clock;
 mod commit;
 pub mod configuration;
 mod digest;
+mod direct;
+mod emit;
 pub mod entry;
 mod hello;
 mod join;
@@ -30,7 +31,7 @@ pub mod message;
 mod peer;
 pub mod replica;
 mod role;
-mod route;
+pub mod route;
 mod status;
 pub mod switches;
 pub mod uplink;
@@ -44,6 +45,7 @@ pub use log::Position;
 pub use machine::{Machine, Standing, Unreadable};
 pub use replica::{Input, Options, Output, Replica};
 pub use role::Role;
+pub use route::Wanted;
 pub use status::Status;
 pub use switches::{Rule, Switches};
-pub use uplink::Uplink;
+pub use uplink::{DirectWindow, Uplink};

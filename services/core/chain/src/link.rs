@@ -1,12 +1,16 @@
-//! The shard's side of links: ops come to the head, effects leave from the tail `[C-40]` to `[C-45]`.
+//! The shard's side of links: connections, and the ops that come to the head `[C-40]` to `[C-45]`. What leaves the tail is
+//! in `emit.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use catena_link::Batch;
 
 use crate::{
-    commit,
     configuration::{Configuration, Epoch, Generation, ReplicaId},
+    direct::Direct,
     entry::Payload,
     machine::{Machine, Standing},
     message::{ConnectionId, FromOrigin, Lane, ToOrigin},
@@ -14,31 +18,29 @@ use crate::{
     switches::Rule,
 };
 
-/// Effects that travel in one message.
-const EFFECTS_MAX: usize = 256;
-
 /// An open connection of an origin. Several may coexist: what was sent is known of each alone `[C-41]`.
 #[derive(Debug)]
-struct Connection<O> {
-    origin: O,
+pub(crate) struct Connection<M: Machine> {
+    pub origin: M::Origin,
     lane: Lane,
-    sent_through: u64,
+    pub sent_through: u64,
     /// `None`: parked, because the origin's link is not committed yet `[C-4]`.
-    committed_sent: Option<u64>,
+    pub committed_sent: Option<u64>,
     /// It was told of a gap, and what fits has not come since: once is enough for all that was on its way.
     is_gap_told: bool,
+    pub direct: Direct<M>,
 }
 
 /// The connections of all origins.
 #[derive(Debug)]
-pub(crate) struct Links<O> {
-    open: BTreeMap<ConnectionId, Connection<O>>,
-    effects_of: BTreeMap<O, BTreeSet<ConnectionId>>,
+pub(crate) struct Links<M: Machine> {
+    open: BTreeMap<ConnectionId, Connection<M>>,
+    effects_of: BTreeMap<M::Origin, BTreeSet<ConnectionId>>,
     /// May be owed something.
     dirty: BTreeSet<ConnectionId>,
 }
 
-impl<O> Default for Links<O> {
+impl<M: Machine> Default for Links<M> {
     fn default() -> Self {
         Links {
             open: BTreeMap::new(),
@@ -48,8 +50,8 @@ impl<O> Default for Links<O> {
     }
 }
 
-impl<O: Copy + Ord> Links<O> {
-    fn insert(&mut self, id: ConnectionId, connection: Connection<O>) {
+impl<M: Machine> Links<M> {
+    fn insert(&mut self, id: ConnectionId, connection: Connection<M>) {
         if connection.lane == Lane::Effects {
             self.effects_of
                 .entry(connection.origin)
@@ -77,7 +79,7 @@ impl<O: Copy + Ord> Links<O> {
     /// Forgets the connections of one lane and returns them.
     pub fn close(&mut self, lane: Lane) -> Vec<ConnectionId> {
         let of_lane =
-            |(id, open): (&ConnectionId, &Connection<O>)| (open.lane == lane).then_some(*id);
+            |(id, open): (&ConnectionId, &Connection<M>)| (open.lane == lane).then_some(*id);
         let ids: Vec<_> = self.open.iter().filter_map(of_lane).collect();
         for id in &ids {
             self.forget(*id);
@@ -98,10 +100,38 @@ impl<O: Copy + Ord> Links<O> {
     }
 
     /// Something may be owed to `origin`.
-    pub fn mark(&mut self, origin: &O) {
+    pub fn mark(&mut self, origin: &M::Origin) {
         if let Some(ids) = self.effects_of.get(origin) {
             self.dirty.extend(ids);
         }
+    }
+
+    /// Something may be owed to anyone.
+    pub fn mark_all(&mut self) {
+        self.dirty.extend(self.effects_of.values().flatten());
+    }
+
+    /// Something may be owed on this connection.
+    pub fn mark_one(&mut self, id: ConnectionId) {
+        self.dirty.insert(id);
+    }
+
+    /// Those that may be owed something, once.
+    pub fn take_dirty(&mut self) -> BTreeSet<ConnectionId> {
+        std::mem::take(&mut self.dirty)
+    }
+
+    pub fn get(&self, id: ConnectionId) -> Option<&Connection<M>> {
+        self.open.get(&id)
+    }
+
+    pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection<M>> {
+        self.open.get_mut(&id)
+    }
+
+    /// The newest connection of the lane of effects that `origin` has.
+    pub fn newest_of(&self, origin: &M::Origin) -> Option<ConnectionId> {
+        self.effects_of.get(origin)?.last().copied()
     }
 }
 
@@ -135,6 +165,7 @@ impl<M: Machine> Replica<M> {
                     sent_through: effects_through,
                     committed_sent: None,
                     is_gap_told: false,
+                    direct: Direct::default(),
                 };
                 match self.standing(&origin) {
                     Standing::Refused => self.refuse(id, outputs),
@@ -151,11 +182,15 @@ impl<M: Machine> Replica<M> {
                 generation,
                 acked_through,
                 batch,
-            } => self.ops(id, generation, acked_through, &batch, outputs),
+            } => self.ops(id, generation, acked_through, batch, outputs),
             FromOrigin::Acked {
                 generation,
                 through,
             } => self.acked(id, generation, through),
+            FromOrigin::Direct {
+                generation,
+                publishes,
+            } => self.direct_says(id, generation, &publishes),
         }
     }
 
@@ -173,7 +208,7 @@ impl<M: Machine> Replica<M> {
     }
 
     /// As the log says it, never a local view `[C-43]`.
-    fn standing(&self, origin: &M::Origin) -> Standing {
+    pub(crate) fn standing(&self, origin: &M::Origin) -> Standing {
         match &self.state {
             _ if !self.options.switches.keep(Rule::C43) => Standing::Known,
             Some(state) => state.machine.standing(origin),
@@ -191,7 +226,7 @@ impl<M: Machine> Replica<M> {
         self.close_with(id, message, outputs);
     }
 
-    fn refuse(&mut self, id: ConnectionId, outputs: &mut Vec<Output<M>>) {
+    pub(crate) fn refuse(&mut self, id: ConnectionId, outputs: &mut Vec<Output<M>>) {
         self.close_with(id, ToOrigin::Refused, outputs);
     }
 
@@ -254,7 +289,7 @@ impl<M: Machine> Replica<M> {
         id: ConnectionId,
         generation: Generation,
         acked_through: u64,
-        batch: &Batch<M::Op>,
+        batch: Arc<Batch<M::Op>>,
         outputs: &mut Vec<Output<M>>,
     ) {
         let Some(origin) = self.sender(id, generation) else {
@@ -281,17 +316,13 @@ impl<M: Machine> Replica<M> {
         self.tell_gap(id, false);
         if batch.last() <= applied_through {
             self.acked(id, generation, acked_through);
+            return;
         }
-        for (number, op) in (batch.first..).zip(&batch.ops) {
-            if number > applied_through {
-                self.append(Payload::Op {
-                    origin,
-                    number,
-                    acked_through,
-                    op: op.clone(),
-                });
-            }
-        }
+        self.append(Payload::Ops {
+            origin,
+            acked_through,
+            batch,
+        });
     }
 
     /// Notes whether a connection is told of a gap, and returns whether it had been.
@@ -308,71 +339,6 @@ impl<M: Machine> Replica<M> {
         let outbox = machine.and_then(|machine| machine.outbox(&origin));
         if outbox.is_some_and(|outbox| outbox.first() <= through && through <= outbox.last()) {
             self.append(Payload::Acked { origin, through });
-        }
-    }
-
-    /// As the tail: sends every connection what it is owed, cut at the commit index `[C-23]`.
-    pub(crate) fn emit(&mut self, outputs: &mut Vec<Output<M>>) {
-        let dirty = std::mem::take(&mut self.links.dirty);
-        for id in dirty {
-            let Some(origin) = self.links.open.get(&id).map(|connection| connection.origin) else {
-                continue;
-            };
-            let seen = self
-                .state
-                .as_ref()
-                .and_then(|state| state.cut.seen(&origin));
-            match seen {
-                Some(seen) => self.emit_to(id, seen, outputs),
-                None if self.standing(&origin) == Standing::Refused => self.refuse(id, outputs),
-                // Parked until its link is committed, or the list of gateways says that it is over.
-                None => {
-                    self.links.dirty.insert(id);
-                }
-            }
-        }
-    }
-
-    fn emit_to(&mut self, id: ConnectionId, seen: commit::Seen, outputs: &mut Vec<Output<M>>) {
-        let (Some(state), Some(configuration), Some(connection)) = (
-            &self.state,
-            &self.configuration,
-            self.links.open.get_mut(&id),
-        ) else {
-            return;
-        };
-        // What is owed to a shard travels as ops of our own link to it [C-42].
-        let is_shard = M::shard_of(&connection.origin).is_some();
-        let outbox = state
-            .machine
-            .outbox(&connection.origin)
-            .filter(|_| !is_shard);
-        loop {
-            let (first, effects) = match outbox {
-                Some(outbox) => {
-                    let (first, unsent) = outbox.after(connection.sent_through);
-                    let count =
-                        ((seen.effects + 1).saturating_sub(first) as usize).min(EFFECTS_MAX);
-                    (first, unsent.take(count).cloned().collect())
-                }
-                None => (connection.sent_through + 1, Vec::new()),
-            };
-            if effects.is_empty() && connection.committed_sent == Some(seen.ops) {
-                return;
-            }
-            connection.sent_through = first + effects.len() as u64 - 1;
-            connection.committed_sent = Some(seen.ops);
-            outputs.push(Output::Reply {
-                connection: id,
-                message: ToOrigin::Effects {
-                    generation: state.generation,
-                    epoch: configuration.epoch,
-                    first,
-                    effects,
-                    committed: seen.ops,
-                    now: state.clock.time(self.now),
-                },
-            });
         }
     }
 

@@ -27,8 +27,16 @@ pub struct Position {
 #[derive(Debug)]
 pub struct Log<M: Machine> {
     base: Position,
-    kept: VecDeque<(Arc<Entry<M>>, u64)>,
+    kept: VecDeque<Kept<M>>,
     bytes: usize,
+}
+
+#[derive(Debug)]
+struct Kept<M: Machine> {
+    entry: Arc<Entry<M>>,
+    /// The running digest after it.
+    digest: u64,
+    weight: usize,
 }
 
 impl<M: Machine> Log<M> {
@@ -43,8 +51,13 @@ impl<M: Machine> Log<M> {
 
     /// Adds the next entry with the running digest after it.
     pub fn push(&mut self, entry: Arc<Entry<M>>, digest: u64) {
-        self.bytes += entry.weight();
-        self.kept.push_back((entry, digest));
+        let weight = entry.weight();
+        self.bytes += weight;
+        self.kept.push_back(Kept {
+            entry,
+            digest,
+            weight,
+        });
     }
 
     /// Index of the last entry; 0 before the first.
@@ -67,34 +80,42 @@ impl<M: Machine> Log<M> {
         if index == self.base.index {
             return Some(self.base);
         }
-        let (entry, digest) = self
+        let kept = self
             .kept
             .get(index.checked_sub(self.base.index + 1)? as usize)?;
         Some(Position {
             index,
-            epoch: entry.epoch,
-            digest: *digest,
+            epoch: kept.entry.epoch,
+            digest: kept.digest,
         })
     }
 
-    /// Up to `count` entries after `index`, which must not be before the base.
-    pub fn from(&self, index: Index, count: usize) -> Vec<Arc<Entry<M>>> {
+    /// Up to `count` entries and `bytes` after `index`, which must not be before the base. One entry always fits.
+    pub fn from(&self, index: Index, count: usize, bytes: usize) -> Vec<Arc<Entry<M>>> {
         let skip = index.saturating_sub(self.base.index) as usize;
-        let entries = self.kept.iter().skip(skip).take(count);
-        entries.map(|(entry, _)| entry.clone()).collect()
+        let mut taken = Vec::new();
+        let mut room = bytes;
+        for kept in self.kept.range(skip.min(self.kept.len())..).take(count) {
+            if kept.weight > room && !taken.is_empty() {
+                break;
+            }
+            room = room.saturating_sub(kept.weight);
+            taken.push(kept.entry.clone());
+        }
+        taken
     }
 
     /// Forgets entries up to and including `through`.
     pub fn forget(&mut self, through: Index) {
         while self.base.index < through {
-            let Some((entry, digest)) = self.kept.pop_front() else {
+            let Some(kept) = self.kept.pop_front() else {
                 return;
             };
-            self.bytes -= entry.weight();
+            self.bytes -= kept.weight;
             self.base = Position {
-                index: entry.index,
-                epoch: entry.epoch,
-                digest,
+                index: kept.entry.index,
+                epoch: kept.entry.epoch,
+                digest: kept.digest,
             };
         }
     }

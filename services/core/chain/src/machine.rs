@@ -31,6 +31,8 @@ pub trait Machine: fmt::Debug + Sized {
     type Origin: Copy + Ord + fmt::Debug;
     type Op: Clone + fmt::Debug;
     type Effect: Clone + fmt::Debug;
+    /// What passes by the log: it changes nothing and is never repeated `[F-41]` `[C-51]`.
+    type Direct: fmt::Debug;
     /// What `apply` reads of the cluster's settings; versions rise `[C-50]`.
     type Settings: Clone + fmt::Debug;
 
@@ -39,6 +41,14 @@ pub trait Machine: fmt::Debug + Sized {
 
     /// Applies one payload and tells whose outboxes grew. Never called with a checkpoint.
     fn apply(&mut self, at: Stamp, payload: &Payload<Self>, grown: &mut Vec<Self::Origin>);
+
+    /// Whom `publish` is to be delivered to, as things stand: nothing is changed `[C-51]`.
+    fn direct(
+        &self,
+        at: Stamp,
+        publish: &Self::Direct,
+        deliveries: &mut Vec<(Self::Origin, Self::Effect)>,
+    );
 
     /// What an origin is owed; `None` when it has no link.
     fn outbox(&self, origin: &Self::Origin) -> Option<&Outbox<Self::Effect>>;
@@ -72,6 +82,9 @@ pub trait Machine: fmt::Debug + Sized {
 
     /// Bytes that `op` takes, roughly.
     fn weight(op: &Self::Op) -> usize;
+
+    /// Bytes that `effect` takes, roughly.
+    fn effect_weight(effect: &Self::Effect) -> usize;
 
     /// Which shard `origin` is; `None` for a gateway.
     fn shard_of(origin: &Self::Origin) -> Option<(ShardId, Generation)>;

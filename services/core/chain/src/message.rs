@@ -122,6 +122,11 @@ pub enum FromOrigin<M: Machine> {
         generation: Generation,
         through: u64,
     },
+    /// On the lane of effects: what passes by the log. The shard counts it per connection `[F-41]`.
+    Direct {
+        generation: Generation,
+        publishes: Vec<M::Direct>,
+    },
 }
 
 /// From a shard to an origin.
@@ -144,6 +149,10 @@ pub enum ToOrigin<M: Machine> {
         effects: Vec<M::Effect>,
         /// Ops through this one are committed.
         committed: u64,
+        /// Deliveries of what passed by the log, behind the effects; not numbered, not repeated.
+        direct: Vec<M::Effect>,
+        /// How much of what passes by the log this connection has brought in all.
+        direct_through: u64,
         now: Stamp,
     },
     /// Ask again, perhaps elsewhere; the connection is closed. Carries a newer configuration if there is one `[C-11]`.

@@ -21,6 +21,9 @@ use crate::{
 /// Ops that travel in one message.
 const OPS_MAX: usize = 256;
 
+/// Ops to another shard that are on their way and not yet known to be committed.
+const OPS_AHEAD: u64 = 4_096;
+
 /// The link to one shard.
 #[derive(Debug, Default)]
 struct Peer {
@@ -125,9 +128,10 @@ impl<M: Machine> Replica<M> {
             let Some(connection) = peer.route.open(Lane::Ops) else {
                 continue;
             };
-            while peer.sent_through < seen.effects {
+            let through = seen.effects.min(outbox.first() + OPS_AHEAD);
+            while peer.sent_through < through {
                 let (first, unsent) = outbox.after(peer.sent_through);
-                let count = ((seen.effects + 1).saturating_sub(first) as usize).min(OPS_MAX);
+                let count = ((through + 1).saturating_sub(first) as usize).min(OPS_MAX);
                 let ops: Vec<_> = unsent.take(count).filter_map(M::as_op).collect();
                 if ops.is_empty() {
                     break;

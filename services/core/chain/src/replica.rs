@@ -93,6 +93,8 @@ pub enum Input<M: Machine> {
 pub enum Output<M: Machine> {
     /// To another replica of this shard. It may be lost with its connection.
     Send { to: Member, envelope: Envelope<M> },
+    /// An origin's connection may be owed effects: ask [`Replica::owed`] while it has room.
+    Owed { connection: ConnectionId },
     /// To an origin, on its connection.
     Reply {
         connection: ConnectionId,
@@ -168,7 +170,7 @@ pub struct Replica<M: Machine> {
     pub(crate) down: Downstream,
     pub(crate) join: Join,
     pub(crate) install: Install,
-    pub(crate) links: Links<M::Origin>,
+    pub(crate) links: Links<M>,
     pub(crate) peers: Peers,
     /// How far other shards have committed our ops, as far as it was heard of `[C-42]`.
     pub(crate) progress: BTreeMap<ShardId, PeerProgress>,
@@ -176,6 +178,7 @@ pub struct Replica<M: Machine> {
     pub(crate) gateways: Option<(u64, Arc<[u64]>)>,
     pub(crate) is_control_plane_reachable: bool,
     pub(crate) diverged_at: Option<Index>,
+    pub(crate) direct_dropped: u64,
     pub(crate) next_report: u64,
 }
 
@@ -203,12 +206,19 @@ impl<M: Machine> Replica<M> {
             gateways: None,
             is_control_plane_reachable: true,
             diverged_at: None,
+            direct_dropped: 0,
             next_report: 0,
         }
     }
 
     /// Handles one input at `now` and adds what is to be done to `outputs`.
     pub fn step(&mut self, now: Now, input: Input<M>, outputs: &mut Vec<Output<M>>) {
+        self.handle(now, input, outputs);
+        self.settle(outputs);
+    }
+
+    /// Handles one of several inputs that have come together; [`Replica::settle`] after the last of them.
+    pub fn handle(&mut self, now: Now, input: Input<M>, outputs: &mut Vec<Output<M>>) {
         self.now = now;
         match input {
             Input::Configuration(configuration) => self.learn(configuration, outputs),
@@ -233,11 +243,10 @@ impl<M: Machine> Replica<M> {
             Input::ControlPlane { is_reachable } => self.is_control_plane_reachable = is_reachable,
             Input::Tick => self.tick(outputs),
         }
-        self.settle(outputs);
     }
 
-    /// Does what the last input made possible, in the order in which one thing makes the next possible.
-    fn settle(&mut self, outputs: &mut Vec<Output<M>>) {
+    /// Does what the last inputs made possible, in the order in which one thing makes the next possible.
+    pub fn settle(&mut self, outputs: &mut Vec<Output<M>>) {
         if self.state.is_none() {
             return;
         }
@@ -300,13 +309,14 @@ impl<M: Machine> Replica<M> {
         state.digest = digest::after::<M>(state.digest, &entry, newest);
         if self.role.is_tail {
             match &entry.payload {
-                Payload::Op { origin, .. } | Payload::LinkOpen { origin, .. } => {
+                Payload::Ops { origin, .. } | Payload::LinkOpen { origin, .. } => {
                     touched.push(*origin);
                 }
                 // Links may be gone or have moved.
                 Payload::Gateways { .. } | Payload::Configure(_) => {
                     touched.extend(state.cut.origins());
                     touched.extend(state.machine.origins());
+                    self.links.mark_all();
                 }
                 _ => {}
             }

@@ -127,6 +127,31 @@ impl Route {
         wanted
     }
 
+    /// When a connection is to be asked for next, on the monotonic clock in microseconds; `None` before the first
+    /// configuration, and while both are asked for.
+    pub fn wanted_at(&self) -> Option<u64> {
+        self.configuration.as_ref()?;
+        let due = |line: &Line| match *line {
+            Line::Closed { retry_at } => Some(retry_at),
+            Line::Asked { .. } => None,
+        };
+        self.lines.iter().filter_map(due).min()
+    }
+
+    /// The connections that were asked for and are not lost.
+    pub fn connections(&self) -> impl Iterator<Item = ConnectionId> + use<> {
+        let asked = |line: Line| match line {
+            Line::Asked { connection, .. } => Some(connection),
+            Line::Closed { .. } => None,
+        };
+        self.lines.into_iter().filter_map(asked)
+    }
+
+    /// Whether a connection of `lane` was asked for and is not lost.
+    pub fn is_asked(&self, lane: Lane) -> bool {
+        matches!(self.lines[lane as usize], Line::Asked { .. })
+    }
+
     /// Which lane a connection is of now; `None` for one that is not wanted any more.
     pub fn lane_of(&self, id: ConnectionId) -> Option<Lane> {
         let is = |lane: &Lane| matches!(self.lines[*lane as usize], Line::Asked { connection, .. } if connection == id);

@@ -33,6 +33,29 @@ impl Shard {
         }
     }
 
+    /// The version of the settings that hold; 0 before the first.
+    pub fn settings_version(&self) -> u64 {
+        self.settings.version
+    }
+
+    /// The version of the list of live gateways; 0 before the first.
+    pub fn gateways_version(&self) -> u64 {
+        self.gateways.version
+    }
+
+    /// The version of the list of live gateways, and whether `incarnation` is on it `[C-43]`.
+    pub fn gateway(&self, incarnation: u64) -> (u64, bool) {
+        let is_live = self.gateways.live.contains(&incarnation);
+        (self.gateways.version, is_live)
+    }
+
+    /// The latest generation of a shard that the settings tell of.
+    pub fn generation_of(&self, shard: ShardId) -> Option<u32> {
+        let generations = &self.settings.generations;
+        let known = generations.get(shard.index()).copied();
+        known.filter(|_| self.settings.version > 0)
+    }
+
     /// Our ops to a shard go on with their numbers in its new generation; its own begin anew `[C-2]`.
     fn move_link(&mut self, shard: ShardId, old: u32, new: u32) {
         let Some(link) = self.links.find(&Origin::Shard {
