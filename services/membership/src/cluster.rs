@@ -1,0 +1,76 @@
+//! What gateways and backends are told.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use catena_chain::{Configuration, Incarnation};
+use catena_resources::{Broker, QueueStrategy};
+use catena_slots::ShardId;
+use catena_topology::{GatewayIncarnation, Layout};
+
+/// All that gateways and backends are told. Each version replaces the one before.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Cluster {
+    /// The store revision that it is of; 0 until the first news.
+    pub version: u64,
+    /// `None` until the cluster is laid out.
+    pub layout: Option<Layout>,
+    /// A shard that was never founded has none. Of two epochs the higher is told, whatever the store says `[C-11]`.
+    pub chains: BTreeMap<ShardId, Configuration>,
+    /// `host:port` of each thread of the registered nodes.
+    pub addresses: BTreeMap<Incarnation, Arc<[String]>>,
+    /// The store revision that `gateways` was read at: an incarnation that is not listed and not above it is refused
+    /// `[C-43]`.
+    pub gateways_version: u64,
+    /// Incarnations of the gateways that shards take ops from, ascending.
+    pub gateways: Arc<[u64]>,
+    /// Gateways that an administrator wants without clients: they are to drain.
+    pub draining: BTreeSet<GatewayIncarnation>,
+    /// The failure time-out is in it too.
+    pub broker: Broker,
+    /// Rises with the Broker, the layout, and each shard that starts empty.
+    pub settings_version: u64,
+}
+
+impl Cluster {
+    /// What `shard` is configured with. `None` before the layout is known, and for a shard that is not of it.
+    pub fn shard_settings(&self, shard: ShardId) -> Option<catena_shard::Settings> {
+        let slots = &self.layout.as_ref()?.slots;
+        if shard.index() >= slots.shard_count() {
+            return None;
+        }
+        let generation = |shard: ShardId| {
+            let chain = self.chains.get(&shard);
+            chain.map_or(1, |configuration| configuration.generation.0.max(1))
+        };
+        let clients = &self.broker.advanced.clients;
+        let queue = clients.subscriber_queue_limit;
+        let buffer_bytes = self.broker.memory_profile.buffer_bytes();
+        Some(catena_shard::Settings {
+            version: self.settings_version,
+            generations: slots.shards().map(generation).collect(),
+            buffer_bytes,
+            message_expiry_max: clients.max_message_expiry_seconds,
+            queue_length_max: queue.length,
+            queue_drop_oldest: queue.strategy == QueueStrategy::DropOldest,
+            retained_bytes_max: buffer_bytes / 4,
+            ..catena_shard::Settings::new(shard, slots.clone())
+        })
+    }
+
+    /// What clients may ask for.
+    pub fn client_settings(&self) -> catena_connection::Settings {
+        let defaults = catena_connection::Settings::default();
+        let clients = &self.broker.advanced.clients;
+        catena_connection::Settings {
+            receive_maximum: defaults.receive_maximum.min(clients.max_receive_maximum),
+            client_receive_maximum_max: clients.max_receive_maximum,
+            maximum_packet_size: self.broker.packet_bytes_max(),
+            session_expiry_max: clients.max_session_expiry_seconds,
+            keep_alive_max: clients.max_keep_alive_seconds,
+            ..defaults
+        }
+    }
+}
