@@ -207,7 +207,10 @@ macro_rules! on_shards {
 }
 
 /// The broker's binary: `CATENA_BIN`, or the workspace's debug build brought up to date once.
-fn binary() -> &'static Path {
+///
+/// # Panics
+/// When it does not build.
+pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         if let Some(path) = std::env::var_os("CATENA_BIN") {
@@ -257,7 +260,8 @@ fn follow(
     });
 }
 
-fn announced_address(line: &str) -> Option<SocketAddr> {
+/// The address of a line that says where a process listens.
+pub fn announced_address(line: &str) -> Option<SocketAddr> {
     let (_, rest) = line.split_once(ANNOUNCEMENT)?;
     let end = rest.find(|c: char| !(c.is_ascii_hexdigit() || ".:[]".contains(c)));
     rest[..end.unwrap_or(rest.len())].parse().ok()

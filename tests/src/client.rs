@@ -123,7 +123,12 @@ impl Options {
 
     /// Opens a connection and sends CONNECT.
     pub fn dial(&self, broker: &Broker) -> Client {
-        let mut client = Client::dial(broker.address, self.connect.version);
+        self.dial_at(broker.address)
+    }
+
+    /// The same with any broker at that address.
+    pub fn dial_at(&self, address: SocketAddr) -> Client {
+        let mut client = Client::dial(address, self.connect.version);
         client.maximum_packet_size = self.connect.maximum_packet_size.unwrap_or(u32::MAX);
         client.topic_alias_maximum = self.connect.topic_alias_maximum;
         client.send(&Packet::Connect(Box::new(self.connect.clone())));
@@ -135,7 +140,15 @@ impl Options {
     /// # Panics
     /// When it refuses.
     pub fn open(&self, broker: &Broker) -> Client {
-        let mut client = self.dial(broker);
+        self.open_at(broker.address)
+    }
+
+    /// The same with any broker at that address.
+    ///
+    /// # Panics
+    /// When it refuses.
+    pub fn open_at(&self, address: SocketAddr) -> Client {
+        let mut client = self.dial_at(address);
         let connack = client.expect_connack();
         assert_eq!(
             connack.reason,

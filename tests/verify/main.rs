@@ -2,16 +2,15 @@
 //! broken in the stream. What breaks it is a proxy between the two: [`proxy::Proxy`].
 
 mod proxy;
-mod report;
 
 use std::{thread, time::Duration};
 
-use catena_tests::broker::{Broker, Settings};
-
-use self::{
-    proxy::{Proxy, Tamper},
-    report::verify,
+use catena_tests::{
+    broker::{Broker, Settings},
+    verify::verify,
 };
+
+use self::proxy::{Proxy, Tamper};
 
 /// Two seconds of load without moves: what is found is the proxy's doing.
 const STILL: &str = "--duration 2 --churn 0 --settle 1";

@@ -206,7 +206,7 @@ impl Arguments {
             );
         }
         if self.rate <= 0.0 {
-            bail!("--rate: messages must be sent to be audience");
+            bail!("--rate: messages must be sent to be watched");
         }
         if let Err(error) = topic::validate(&self.prefix) {
             bail!("--prefix {:?}: {error}", self.prefix);

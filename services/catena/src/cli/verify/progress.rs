@@ -66,7 +66,7 @@ impl Progress {
         if Instant::now() < self.next {
             return;
         }
-        // Who audience and is gone sees nothing, which is no reason to stop.
+        // Who watched and is gone sees nothing, which is no reason to stop.
         match self.audience {
             Audience::Nobody => {}
             Audience::People => {

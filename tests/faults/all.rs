@@ -1,0 +1,7 @@
+//! The faults that take long: `make faults`. The others are in `main.rs`.
+
+mod hang;
+mod hosts;
+mod outage;
+mod roll;
+mod rounds;

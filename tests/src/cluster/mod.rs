@@ -1,0 +1,352 @@
+//! A whole cluster of real processes on this machine: etcd, control planes, backends, gateways.
+//!
+//! Start reading at [`Plan`], what there is to be, and [`Cluster`], which starts it. Processes have names - `etcd`,
+//! `control-1`, `backend-1`, `gateway-1` - and what they write is kept until the cluster is dropped: when a test fails it
+//! is shown. [`Load`](crate::verify::Load) watches what clients see meanwhile.
+
+mod network;
+mod plan;
+mod process;
+mod roles;
+mod status;
+mod wait;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+pub use self::{
+    network::{Cut, Hosts, Network},
+    plan::Plan,
+    process::Process,
+    roles::Role,
+    status::{Gateway, Node, Shard, Status},
+    wait::wait_for,
+};
+
+/// How long a process may take from its start to its first open port.
+pub const START: Duration = Duration::from_secs(30);
+/// How long a cluster may take to what it is to become: chains at full strength, everybody registered.
+pub const HEAL: Duration = Duration::from_secs(90);
+/// How long a process may take from SIGTERM to its end. Its own limit is 10 s.
+pub const END: Duration = Duration::from_secs(30);
+/// How many last lines of each log are shown when a test fails.
+const LINES_SHOWN: usize = 60;
+
+/// A running cluster. Dropping it kills the processes and removes their data.
+#[derive(Debug)]
+pub struct Cluster {
+    /// What it consists of.
+    pub plan: Plan,
+    processes: BTreeMap<String, Process>,
+    /// Where each gateway listens, by number.
+    brokers: Vec<SocketAddr>,
+    /// The URLs of all control planes, with commas.
+    endpoints: String,
+    control_planes: BTreeMap<String, SocketAddr>,
+    network: Network,
+    directory: PathBuf,
+}
+
+impl Cluster {
+    /// Starts a cluster and waits until it is at full strength.
+    ///
+    /// # Panics
+    /// When it does not come up, with what the processes wrote.
+    pub fn start(plan: Plan) -> Cluster {
+        let mut cluster = Cluster::prepare(plan);
+        let names: Vec<String> = cluster.processes.keys().cloned().collect();
+        // Ascending: backends before control planes before etcd before gateways. All of them wait for the others.
+        for name in names {
+            cluster.process_mut(&name).start();
+        }
+        for name in cluster.names(Role::Gateway) {
+            let announced = cluster.process_mut(&name).announced(START);
+            announced.unwrap_or_else(|error| panic!("{error}"));
+        }
+        cluster.wait_until_whole();
+        cluster
+    }
+
+    fn prepare(plan: Plan) -> Cluster {
+        let mut network = if plan.hosts {
+            Network::Hosts(Hosts::new().expect("the caller has tried"))
+        } else if plan.on_localhost {
+            Network::Loopback([127, 0, 0, 1].into())
+        } else {
+            Network::loopback()
+        };
+        let directory = process::new_directory();
+        let mut cluster = Cluster {
+            processes: BTreeMap::new(),
+            brokers: Vec::new(),
+            endpoints: String::new(),
+            control_planes: BTreeMap::new(),
+            directory: directory.clone(),
+            network: Network::Loopback([127, 0, 0, 1].into()),
+            plan,
+        };
+        let etcd = network.free_port("etcd");
+        let peers = network.free_port("etcd");
+        cluster.add(&mut network, "etcd", roles::etcd(&directory, etcd, peers));
+        for number in 1..=cluster.plan.control_planes {
+            let name = format!("control-{number}");
+            let listen = network.free_port(&name);
+            let command = roles::control_plane(&cluster.plan, listen, etcd);
+            cluster.add(&mut network, &name, command);
+            cluster.control_planes.insert(name, listen);
+        }
+        let urls = cluster.control_planes.values();
+        let urls: Vec<String> = urls.map(|address| format!("http://{address}")).collect();
+        cluster.endpoints = urls.join(",");
+        for number in 1..=cluster.plan.backends {
+            let name = format!("backend-{number}");
+            let listen = (network.address(&name), 0).into();
+            let command = roles::backend(&cluster.plan, &name, listen, &cluster.endpoints);
+            cluster.add(&mut network, &name, command);
+        }
+        for number in 1..=cluster.plan.gateways {
+            let name = format!("gateway-{number}");
+            let wanted = cluster.plan.ports.get(number - 1).copied().unwrap_or(0);
+            let listen = match wanted {
+                0 => network.free_port(&name),
+                port => (network.address(&name), port).into(),
+            };
+            let command = roles::gateway(&cluster.plan, &name, listen, &cluster.endpoints);
+            cluster.add(&mut network, &name, command);
+            cluster.brokers.push(listen);
+        }
+        cluster.network = network;
+        cluster
+    }
+
+    fn add(&mut self, network: &mut Network, name: &str, command: Vec<String>) {
+        let command = network.at_home(name, process::leashed(command));
+        let recipe = roles::recipe(&self.plan, command);
+        let process = Process::new(name, recipe, &self.directory);
+        self.processes.insert(name.to_owned(), process);
+    }
+
+    /// Where clients connect: the addresses of all gateways.
+    pub fn brokers(&self) -> &[SocketAddr] {
+        &self.brokers
+    }
+
+    /// The same as clients of ours take it.
+    pub fn brokers_with_commas(&self) -> String {
+        let brokers: Vec<String> = self.brokers.iter().map(ToString::to_string).collect();
+        brokers.join(",")
+    }
+
+    /// The URLs of all control planes, with commas.
+    pub fn endpoints(&self) -> &str {
+        &self.endpoints
+    }
+
+    /// Where logs and data lie.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// All processes with that role, by name.
+    pub fn names(&self, role: Role) -> Vec<String> {
+        let names = self.processes.keys();
+        names
+            .filter(|name| Role::of(name) == Some(role))
+            .cloned()
+            .collect()
+    }
+
+    /// All processes.
+    pub fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.processes.values()
+    }
+
+    /// One process.
+    ///
+    /// # Panics
+    /// When there is none of that name.
+    pub fn process(&self, name: &str) -> &Process {
+        let process = self.processes.get(name);
+        process.unwrap_or_else(|| panic!("there is no {name:?}"))
+    }
+
+    /// One process, to do something to it.
+    ///
+    /// # Panics
+    /// When there is none of that name.
+    pub fn process_mut(&mut self, name: &str) -> &mut Process {
+        let process = self.processes.get_mut(name);
+        process.unwrap_or_else(|| panic!("there is no {name:?}"))
+    }
+
+    /// Ends a process at once, as a crash would.
+    pub fn kill(&mut self, name: &str) {
+        self.process_mut(name).kill();
+    }
+
+    /// Starts a process that has ended, and waits until it serves. A gateway and a control plane have their old address.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn restart(&mut self, name: &str) {
+        let process = self.process_mut(name);
+        process.start();
+        if Role::of(name) != Some(Role::Etcd) {
+            let announced = process.announced(START);
+            announced.unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+
+    /// Asks a process to end, waits for it, and starts it again.
+    ///
+    /// # Panics
+    /// When it does not end in time, or does not come up.
+    pub fn roll(&mut self, name: &str) {
+        let process = self.process_mut(name);
+        process.ask_to_end();
+        let ended = process.wait_for_end(END);
+        assert!(
+            ended.is_some_and(|status| status.success()) || name == "etcd",
+            "{name} did not end well when it was asked to: {ended:?}"
+        );
+        self.restart(name);
+    }
+
+    /// Lets a process hang for that long.
+    pub fn hang(&mut self, name: &str, length: Duration) {
+        self.process_mut(name).pause();
+        thread::sleep(length);
+        self.process_mut(name).resume();
+    }
+
+    /// Cuts the host of a process off for that long.
+    ///
+    /// # Panics
+    /// When the processes have no hosts of their own.
+    pub fn cut(&mut self, name: &str, cut: Cut, length: Duration) {
+        let Network::Hosts(hosts) = &mut self.network else {
+            panic!("all processes are on this host");
+        };
+        hosts.cut(name, cut);
+        thread::sleep(length);
+        hosts.heal(name);
+    }
+
+    /// What the control plane says.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn status(&self) -> Result<Status, String> {
+        Status::ask(&self.endpoints)
+    }
+
+    /// The control plane's leader, by the name of its process.
+    ///
+    /// # Panics
+    /// When there is none for a long time.
+    pub fn leader(&self) -> String {
+        wait_for("a leader", HEAL, || {
+            let leader = self.status()?.leader;
+            let found = self.control_planes.iter().find(|(_, address)| {
+                leader
+                    .trim_start_matches("http://")
+                    .starts_with(&address.to_string())
+            });
+            found
+                .map(|(name, _)| name.clone())
+                .ok_or_else(|| format!("{leader:?} leads"))
+        })
+    }
+
+    /// Waits until all that is to run does, is registered, and every chain has all its replicas.
+    ///
+    /// # Panics
+    /// When that does not come to be, with what the processes wrote.
+    pub fn wait_until_whole(&mut self) -> Status {
+        self.assert_nobody_ended();
+        wait_for("full strength", HEAL, || {
+            let status = self.status()?;
+            match self.what_lacks(&status) {
+                None => Ok(status),
+                Some(lack) => Err(format!("{lack}; {status:?}")),
+            }
+        })
+    }
+
+    fn what_lacks(&self, status: &Status) -> Option<String> {
+        if status.shards.len() < self.plan.shards() {
+            return Some(format!("{} shards", status.shards.len()));
+        }
+        for shard in &status.shards {
+            if shard.chain.len() != self.plan.redundancy || shard.learner.is_some() {
+                return Some(format!("shard {} is not whole", shard.shard));
+            }
+        }
+        let runs = |name: &String| self.process(name).pid().is_some();
+        let mut gateways = self.names(Role::Gateway).into_iter().filter(runs);
+        let lives = |name: &String| status.gateways.iter().any(|other| other.name == *name);
+        gateways
+            .find(|name| !lives(name))
+            .map(|name| format!("{name} is not registered"))
+    }
+
+    /// Fails when a process ended that nobody had asked to.
+    ///
+    /// # Panics
+    /// When one did.
+    pub fn assert_nobody_ended(&mut self) {
+        for process in self.processes.values_mut() {
+            let ended = process.ended_by_itself();
+            assert!(ended.is_none(), "{} ended: {ended:?}", process.name);
+        }
+    }
+
+    /// Fails when a process ended of its own, or wrote that something happened which never must.
+    ///
+    /// # Panics
+    /// When one did.
+    pub fn assert_well(&mut self) {
+        self.assert_nobody_ended();
+        for process in self.processes.values() {
+            let log = process.log();
+            for word in ["panicked at", "diverge"] {
+                let line = log.lines().find(|line| line.contains(word));
+                assert!(line.is_none(), "{}: {}", process.name, line.unwrap_or(""));
+            }
+        }
+    }
+
+    /// The last lines of all logs.
+    pub fn last_words(&self) -> String {
+        let mut text = String::new();
+        for process in self.processes.values() {
+            let log = process.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let from = lines.len().saturating_sub(LINES_SHOWN);
+            text += &format!("=== {} ({} lines)\n", process.name, lines.len());
+            text += &lines[from..].join("\n");
+            text += "\n";
+        }
+        text
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("{}", self.last_words());
+            eprintln!("all logs: {}", self.directory.display());
+            let _ = fs::write(self.directory.join(process::KEPT), "");
+        }
+        self.processes.clear();
+        if !thread::panicking() {
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+}

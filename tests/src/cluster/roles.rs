@@ -1,0 +1,107 @@
+//! The command line of each process of a cluster.
+
+use std::{net::SocketAddr, path::Path};
+
+use super::{Plan, process::Recipe};
+use crate::broker::binary;
+
+/// What a process does in a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// The store of the control plane.
+    Etcd,
+    /// Decides who is a chain.
+    ControlPlane,
+    /// Holds replicas of shards.
+    Backend,
+    /// Serves clients.
+    Gateway,
+}
+
+impl Role {
+    /// What the names of such processes begin with.
+    pub fn word(self) -> &'static str {
+        match self {
+            Role::Etcd => "etcd",
+            Role::ControlPlane => "control",
+            Role::Backend => "backend",
+            Role::Gateway => "gateway",
+        }
+    }
+
+    /// The role of the process with that name.
+    pub fn of(name: &str) -> Option<Role> {
+        let all = [Role::Etcd, Role::ControlPlane, Role::Backend, Role::Gateway];
+        all.into_iter().find(|role| name.starts_with(role.word()))
+    }
+}
+
+/// etcd, alone, with its data in `directory`.
+pub fn etcd(directory: &Path, clients: SocketAddr, peers: SocketAddr) -> Vec<String> {
+    let data = directory.join("etcd");
+    [
+        "etcd --name=etcd --logger=zap --log-level=warn".to_owned(),
+        format!("--data-dir={}", data.display()),
+        format!("--listen-client-urls=http://{clients} --advertise-client-urls=http://{clients}"),
+        format!("--listen-peer-urls=http://{peers} --initial-advertise-peer-urls=http://{peers}"),
+        format!("--initial-cluster=etcd=http://{peers}"),
+    ]
+    .iter()
+    .flat_map(|words| words.split(' '))
+    .map(str::to_owned)
+    .collect()
+}
+
+/// A replica of the control plane.
+pub fn control_plane(plan: &Plan, listen: SocketAddr, etcd: SocketAddr) -> Vec<String> {
+    catena(&format!(
+        "control-plane --listen {listen} --advertise {listen} --store etcd --etcd http://{etcd} \
+         --cluster test --partitions {} --workers {} --redundancy {} --failure-timeout-ms {}",
+        plan.partitions, plan.workers, plan.redundancy, plan.failure_timeout_ms
+    ))
+}
+
+/// A backend. It listens on ports that the system chooses.
+pub fn backend(plan: &Plan, name: &str, listen: SocketAddr, control: &str) -> Vec<String> {
+    let mut words = catena(&format!(
+        "backend --name {name} --listen {listen} --control-plane {control}"
+    ));
+    if let Some(threads) = plan.threads {
+        words.extend(["--threads".to_owned(), threads.to_string()]);
+    }
+    words
+}
+
+/// A gateway.
+pub fn gateway(plan: &Plan, name: &str, listen: SocketAddr, control: &str) -> Vec<String> {
+    let mut words = catena(&format!(
+        "gateway --name {name} --listen {listen} --control-plane {control}"
+    ));
+    if let Some(workers) = plan.gateway_workers {
+        words.extend(["--workers".to_owned(), workers.to_string()]);
+    }
+    words
+}
+
+/// A command of ours; `words` have spaces between them.
+fn catena(words: &str) -> Vec<String> {
+    let words = words.split_whitespace().map(str::to_owned);
+    [binary().display().to_string()]
+        .into_iter()
+        .chain(words)
+        .collect()
+}
+
+/// A recipe for `command` on the processors of the plan.
+pub fn recipe(plan: &Plan, command: Vec<String>) -> Recipe {
+    let mut words = Vec::new();
+    if let Some(cores) = &plan.cores {
+        words.extend(["taskset", "-c", cores].map(str::to_owned));
+    }
+    words.extend(command);
+    let log = std::env::var("CATENA_CLUSTER_LOG").unwrap_or_else(|_| "info".to_owned());
+    Recipe {
+        command: words,
+        environment: vec![("CATENA_LOG".to_owned(), log)],
+    }
+}
