@@ -25,11 +25,16 @@
 
 mod cluster;
 mod control_plane;
+mod endpoints;
 mod registration;
+mod speaking;
 mod voice;
+mod watching;
+pub mod wire;
 
 pub use cluster::Cluster;
-pub use control_plane::{ControlPlane, InvalidEndpoint};
+pub use control_plane::ControlPlane;
+pub use endpoints::InvalidEndpoint;
 pub use registration::{GatewayRegistration, NodeRegistration, process_token};
 pub use voice::{GatewayVoice, NodeVoice, Said};
 

@@ -20,7 +20,7 @@ pub struct Said {
 /// Heartbeats of a registered node. Dropped, they end.
 #[derive(Debug)]
 pub struct NodeVoice {
-    pub(crate) reports: mpsc::Sender<Urgent>,
+    pub(crate) urgent: mpsc::Sender<Urgent>,
     pub(crate) heard: watch::Receiver<bool>,
     pub(crate) replaced: watch::Receiver<bool>,
 }
@@ -44,12 +44,12 @@ impl NodeVoice {
     /// Goes out at once. Whoever reports repeats it until it is answered by an epoch, so that one that finds the queue
     /// full, or the control plane away, may be dropped.
     pub fn report(&self, report: Report) {
-        let _ = self.reports.try_send(Urgent::Report(report));
+        let _ = self.urgent.try_send(Urgent::Report(report));
     }
 
     /// "Its port refuses me": the leader probes it at once.
     pub fn accuse(&self, incarnation: Incarnation) {
-        let _ = self.reports.try_send(Urgent::Accuse(incarnation));
+        let _ = self.urgent.try_send(Urgent::Accuse(incarnation));
     }
 
     /// Whether the leader answered within the failure time-out.
