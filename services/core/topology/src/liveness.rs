@@ -56,6 +56,7 @@ pub struct Liveness {
     reports: BTreeMap<(ShardId, ReplicaId, ReplicaId), Report>,
     synced: BTreeMap<ShardId, Synced>,
     diverged: BTreeMap<ShardId, Diverged>,
+    stateless: BTreeSet<(ShardId, Epoch, ReplicaId)>,
     epochs: BTreeMap<ShardId, Epoch>,
     registrations: Registrations,
     suspects: BTreeSet<NodeName>,
@@ -92,6 +93,7 @@ impl Liveness {
             reports: BTreeMap::new(),
             synced: BTreeMap::new(),
             diverged: BTreeMap::new(),
+            stateless: BTreeSet::new(),
             epochs: BTreeMap::new(),
             registrations: Registrations::default(),
             suspects: BTreeSet::new(),
@@ -168,6 +170,11 @@ impl Liveness {
         self.diverged.insert(shard, report);
     }
 
+    /// The process of a replica that is named in this epoch says that it does not hold its state `[C-1]`.
+    pub fn stateless(&mut self, shard: ShardId, epoch: Epoch, replica: ReplicaId) {
+        self.stateless.insert((shard, epoch, replica));
+    }
+
     /// The gateways' registrations, as read at one revision of the store.
     pub fn registrations(&mut self, registrations: Registrations) {
         self.registrations = registrations;
@@ -212,6 +219,11 @@ impl Liveness {
             nodes,
             synced: self.synced.clone(),
             diverged: self.diverged.clone(),
+            stateless: self
+                .stateless
+                .iter()
+                .map(|(shard, _, replica)| (*shard, *replica))
+                .collect(),
             ahead: ahead.map(|(shard, epoch)| (*shard, *epoch)).collect(),
             registrations: self.registrations.clone(),
             linked: linked.collect(),
@@ -248,6 +260,11 @@ impl Liveness {
         };
         self.traces
             .retain(|(shard, replica), _| is_named(shard, replica));
+        // Of another epoch, the report speaks of another chain.
+        self.stateless.retain(|(shard, epoch, _)| {
+            let chain = topology.chains.get(shard);
+            chain.is_some_and(|chain| chain.epoch() == *epoch)
+        });
         self.reports
             .retain(|(shard, by, about), _| is_named(shard, by) && is_named(shard, about));
         for (shard, chain) in &topology.chains {

@@ -24,6 +24,8 @@ pub struct Observed {
     pub synced: BTreeMap<ShardId, Synced>,
     pub blamed: BTreeMap<ShardId, Blame>,
     pub diverged: BTreeMap<ShardId, Diverged>,
+    /// Replicas whose own process says, in the chain's present epoch, that it does not hold their state `[C-1]`.
+    pub stateless: BTreeSet<(ShardId, ReplicaId)>,
     /// Epochs above the store's that nodes reported `[C-16]`.
     pub ahead: BTreeMap<ShardId, Epoch>,
     pub registrations: Registrations,
@@ -127,7 +129,10 @@ impl Observed {
             // That the node's record is missing is no proof of anything.
             return Standing::Silent;
         };
-        if node.proves_death(configuration.shard, configuration.generation, member) {
+        // What the process itself says of its state is proof too.
+        let is_stateless = self.stateless.contains(&(configuration.shard, replica));
+        if is_stateless || node.proves_death(configuration.shard, configuration.generation, member)
+        {
             return Standing::Dead;
         }
         if node.incarnation > member.incarnation {

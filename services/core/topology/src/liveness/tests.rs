@@ -1,7 +1,7 @@
 //! Each rule by which silence is told from death.
 
 use super::*;
-use crate::topology::Node;
+use crate::{observed::Standing, topology::Node};
 
 const TIMEOUT_MS: u64 = 3_000;
 
@@ -303,4 +303,22 @@ fn an_epoch_above_the_stores_is_reported() {
     topology.chains.insert(ShardId(0), backup);
     let ahead = BTreeMap::from([(ShardId(0), reported)]);
     assert_eq!(liveness.observe(100, 0, &topology).ahead, ahead);
+}
+
+// A replica that has lost its state can never come back: waiting for it would stop the chain for ever [C-1].
+#[test]
+fn a_replica_that_says_it_has_no_state_is_dead_in_that_epoch() {
+    let mut topology = topology(3, 2);
+    let mut liveness = Liveness::new(TIMEOUT_MS, 0);
+    let chain = topology.chains[&ShardId(0)].clone();
+    let (epoch, second) = (chain.epoch(), member(&topology, 1));
+    liveness.stateless(ShardId(0), Epoch(epoch.0 - 1), member(&topology, 0));
+    liveness.stateless(ShardId(0), epoch, second);
+    let observed = pass(&mut liveness, &topology, 0..=500, &[1, 2, 3], nothing);
+    let standing = |id| observed.standing(&topology, &chain, id);
+    assert_eq!(standing(second), Standing::Dead);
+    assert_eq!(standing(member(&topology, 0)), Standing::Live);
+    topology.chains.insert(ShardId(0), chain.without(&[second]));
+    let observed = pass(&mut liveness, &topology, 1_000..=1_000, &[1, 2, 3], nothing);
+    assert!(observed.stateless.is_empty());
 }
