@@ -6,9 +6,12 @@
 
 mod carry;
 mod directory;
+pub mod grpc;
 mod local;
 mod queue;
+pub mod wire;
 
 pub use carry::{Accept, Accepted, Broken, ChainStream, Dial, DialError, Reach, Transport};
 pub use directory::Directory;
+pub use grpc::{GrpcDial, GrpcReach, GrpcStream, GrpcTransport, Options, serve};
 pub use local::{Local, LocalStream, LocalTransport};

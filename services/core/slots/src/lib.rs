@@ -96,6 +96,27 @@ impl SlotTable {
         })
     }
 
+    /// The table with these parts, as another process has told them; `None` unless each of the [`SLOTS`] slots has one of
+    /// 1 to [`SHARDS_MAX`] shards.
+    pub fn from_parts(slots: Vec<ShardId>, shards: usize, key_levels: u8) -> Option<SlotTable> {
+        let is_whole = slots.len() == SLOTS && slots.iter().all(|shard| shard.index() < shards);
+        (is_whole && (1..=SHARDS_MAX).contains(&shards)).then_some(SlotTable {
+            slots,
+            shards: shards as u16,
+            key_levels,
+        })
+    }
+
+    /// The shard of each slot.
+    pub fn slots(&self) -> &[ShardId] {
+        &self.slots
+    }
+
+    /// By how many levels topics are placed; 0: as a whole.
+    pub fn key_levels(&self) -> u8 {
+        self.key_levels
+    }
+
     /// How many shards there are.
     pub fn shard_count(&self) -> usize {
         self.shards as usize
@@ -178,6 +199,18 @@ mod tests {
         }
         assert_eq!(SlotTable::even(0, 0), Err(InvalidShardCount(0)));
         assert_eq!(SlotTable::even(257, 0), Err(InvalidShardCount(257)));
+    }
+
+    // A slot of a shard that is not there would end the process at the first key in it.
+    #[test]
+    fn a_table_is_made_of_parts_that_fit() {
+        let table = SlotTable::even(7, 2).unwrap();
+        let slots = table.slots().to_vec();
+        assert_eq!(SlotTable::from_parts(slots.clone(), 7, 2), Some(table));
+        assert_eq!(SlotTable::from_parts(slots.clone(), 6, 2), None);
+        assert_eq!(SlotTable::from_parts(slots[1..].to_vec(), 7, 2), None);
+        assert_eq!(SlotTable::from_parts(vec![], 0, 0), None);
+        assert_eq!(SlotTable::from_parts(slots, 257, 0), None);
     }
 
     /// A subscription that lived elsewhere than a matching topic would never see its messages [F-30].

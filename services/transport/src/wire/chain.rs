@@ -1,0 +1,296 @@
+//! What travels between the replicas of a shard.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use catena_chain::{
+    Epoch, Generation, Incarnation, Member, Payload, Position, ReplicaId,
+    message::{PeerProgress, SnapshotHeader},
+};
+use catena_proto::internal::v1 as proto;
+use catena_replicated::{Entry, Envelope, Message};
+use proto::{entry, envelope};
+
+use super::{Malformed, Wire, all, each, link::stamp, narrow, number, required, shard};
+
+/// The format of the states in snapshots. Whoever changes what a shard's state looks like as bytes raises it.
+const SNAPSHOT_FORMAT: u32 = 1;
+
+/// An envelope as it is sent. It is taken, since parts of snapshots are large.
+pub(super) fn envelope(envelope: Envelope) -> proto::Envelope {
+    proto::Envelope {
+        shard: envelope.shard.0.into(),
+        epoch: envelope.epoch.0,
+        generation: envelope.generation.0,
+        from_replica: envelope.from.id.0,
+        from_incarnation: envelope.from.incarnation.0,
+        to_replica: envelope.to.0,
+        message: Some(message(envelope.message)),
+    }
+}
+
+fn message(message: Message) -> envelope::Message {
+    use envelope::Message as Sent;
+    match message {
+        Message::Hello {
+            configuration,
+            nonce,
+            end,
+            commit,
+            peers,
+        } => Sent::Hello(envelope::Hello {
+            configuration: Some(configuration.to_proto()),
+            nonce,
+            end: end.as_ref().map(Wire::to_proto),
+            commit,
+            peers: each(&peers),
+        }),
+        Message::Append {
+            nonce,
+            entries,
+            last,
+        } => Sent::Append(envelope::Append {
+            nonce,
+            entries: each(&entries),
+            last,
+        }),
+        Message::Ack {
+            nonce,
+            last,
+            commit,
+            peers,
+        } => Sent::Ack(envelope::Ack {
+            nonce,
+            last,
+            commit,
+            peers: each(&peers),
+        }),
+        Message::Mismatch { nonce } => Sent::Mismatch(envelope::Mismatch { nonce }),
+        Message::SnapshotPart {
+            nonce,
+            header,
+            offset,
+            bytes,
+        } => Sent::SnapshotPart(envelope::SnapshotPart {
+            nonce,
+            format: SNAPSHOT_FORMAT,
+            end: Some(header.end.to_proto()),
+            at: header.at.0,
+            bytes: header.bytes as u64,
+            checksum: header.checksum,
+            offset: offset as u64,
+            part: Bytes::from(bytes),
+        }),
+        Message::SnapshotTaken { nonce, offset } => Sent::SnapshotTaken(envelope::SnapshotTaken {
+            nonce,
+            offset: offset as u64,
+        }),
+        Message::Newer { configuration } => Sent::Newer(envelope::Newer {
+            configuration: Some(configuration.to_proto()),
+        }),
+    }
+}
+
+/// An envelope as it was received.
+pub(super) fn received(envelope: proto::Envelope) -> Result<Envelope, Malformed> {
+    use envelope::Message as Sent;
+    let message = envelope.message.ok_or(Malformed { what: "message" })?;
+    let message = match message {
+        Sent::Hello(hello) => Message::Hello {
+            configuration: required("configuration", hello.configuration)?,
+            nonce: hello.nonce,
+            end: hello.end.map(Wire::from_proto).transpose()?,
+            commit: number("commit", hello.commit)?,
+            peers: all(hello.peers)?,
+        },
+        Sent::Append(append) => Message::Append {
+            nonce: append.nonce,
+            entries: all(append.entries)?,
+            last: number("last entry", append.last)?,
+        },
+        Sent::Ack(ack) => Message::Ack {
+            nonce: ack.nonce,
+            last: number("last entry", ack.last)?,
+            commit: number("commit", ack.commit)?,
+            peers: all(ack.peers)?,
+        },
+        Sent::Mismatch(mismatch) => Message::Mismatch {
+            nonce: mismatch.nonce,
+        },
+        Sent::SnapshotPart(part) => snapshot_part(part)?,
+        Sent::SnapshotTaken(taken) => Message::SnapshotTaken {
+            nonce: taken.nonce,
+            offset: narrow("offset", taken.offset)?,
+        },
+        Sent::Newer(newer) => Message::Newer {
+            configuration: required("configuration", newer.configuration)?,
+        },
+    };
+    Ok(Envelope {
+        shard: shard(envelope.shard)?,
+        epoch: Epoch(number("epoch", envelope.epoch)?),
+        generation: Generation(envelope.generation),
+        from: Member {
+            id: ReplicaId(envelope.from_replica),
+            incarnation: Incarnation(envelope.from_incarnation),
+        },
+        to: ReplicaId(envelope.to_replica),
+        message,
+    })
+}
+
+fn snapshot_part(part: envelope::SnapshotPart) -> Result<Message, Malformed> {
+    if part.format != SNAPSHOT_FORMAT {
+        return Err(Malformed {
+            what: "format of the snapshot",
+        });
+    }
+    let end = part.offset.checked_add(part.part.len() as u64);
+    if end.is_none_or(|end| end > part.bytes) {
+        return Err(Malformed { what: "offset" });
+    }
+    Ok(Message::SnapshotPart {
+        nonce: part.nonce,
+        header: SnapshotHeader {
+            end: required("end", part.end)?,
+            at: stamp(part.at)?,
+            bytes: narrow("size of the snapshot", part.bytes)?,
+            checksum: part.checksum,
+        },
+        offset: narrow("offset", part.offset)?,
+        bytes: part.part.into(),
+    })
+}
+
+impl Wire for Position {
+    type Proto = proto::Position;
+
+    fn to_proto(&self) -> proto::Position {
+        proto::Position {
+            index: self.index,
+            epoch: self.epoch.0,
+            digest: self.digest,
+        }
+    }
+
+    fn from_proto(position: proto::Position) -> Result<Position, Malformed> {
+        Ok(Position {
+            index: number("index", position.index)?,
+            epoch: Epoch(number("epoch", position.epoch)?),
+            digest: position.digest,
+        })
+    }
+}
+
+impl Wire for PeerProgress {
+    type Proto = proto::PeerProgress;
+
+    fn to_proto(&self) -> proto::PeerProgress {
+        proto::PeerProgress {
+            shard: self.shard.0.into(),
+            generation: self.generation.0,
+            through: self.through,
+        }
+    }
+
+    fn from_proto(progress: proto::PeerProgress) -> Result<PeerProgress, Malformed> {
+        Ok(PeerProgress {
+            shard: shard(progress.shard)?,
+            generation: Generation(progress.generation),
+            through: number("progress of a peer", progress.through)?,
+        })
+    }
+}
+
+impl Wire for Arc<Entry> {
+    type Proto = proto::Entry;
+
+    fn to_proto(&self) -> proto::Entry {
+        use entry::Payload as Sent;
+        let payload = match &self.payload {
+            Payload::Ops {
+                origin,
+                acked_through,
+                batch,
+            } => Sent::Ops(entry::Ops {
+                origin: Some(origin.to_proto()),
+                acked_through: *acked_through,
+                batch: Some(batch.to_proto()),
+            }),
+            Payload::LinkOpen { origin, first } => Sent::LinkOpen(entry::LinkOpen {
+                origin: Some(origin.to_proto()),
+                first: *first,
+            }),
+            Payload::Acked { origin, through } => Sent::Acked(entry::Acked {
+                origin: Some(origin.to_proto()),
+                through: *through,
+            }),
+            Payload::Gateways { version, live } => Sent::Gateways(entry::Gateways {
+                version: *version,
+                live: live.to_vec(),
+            }),
+            Payload::PeerAck {
+                shard,
+                generation,
+                through,
+            } => Sent::PeerAck(proto::PeerProgress {
+                shard: shard.0.into(),
+                generation: generation.0,
+                through: *through,
+            }),
+            Payload::Configure(settings) => Sent::Configure(settings.to_proto()),
+            Payload::Tick => Sent::Tick(entry::Tick {}),
+            Payload::Checkpoint { digest } => Sent::Checkpoint(*digest),
+        };
+        proto::Entry {
+            index: self.index,
+            epoch: self.epoch.0,
+            at: self.at.0,
+            payload: Some(payload),
+        }
+    }
+
+    fn from_proto(entry: proto::Entry) -> Result<Self, Malformed> {
+        use entry::Payload as Sent;
+        let payload = match entry.payload.ok_or(Malformed { what: "payload" })? {
+            Sent::Ops(ops) => Payload::Ops {
+                origin: required("origin", ops.origin)?,
+                acked_through: number("last effect taken", ops.acked_through)?,
+                batch: required("batch", ops.batch)?,
+            },
+            Sent::LinkOpen(open) => Payload::LinkOpen {
+                origin: required("origin", open.origin)?,
+                first: number("first op", open.first)?,
+            },
+            Sent::Acked(acked) => Payload::Acked {
+                origin: required("origin", acked.origin)?,
+                through: number("last effect taken", acked.through)?,
+            },
+            Sent::Gateways(gateways) => Payload::Gateways {
+                version: number("version of gateways", gateways.version)?,
+                live: gateways.live.into(),
+            },
+            Sent::PeerAck(ack) => {
+                let PeerProgress {
+                    shard,
+                    generation,
+                    through,
+                } = Wire::from_proto(ack)?;
+                Payload::PeerAck {
+                    shard,
+                    generation,
+                    through,
+                }
+            }
+            Sent::Configure(settings) => Payload::Configure(Wire::from_proto(settings)?),
+            Sent::Tick(entry::Tick {}) => Payload::Tick,
+            Sent::Checkpoint(digest) => Payload::Checkpoint { digest },
+        };
+        Ok(Arc::new(Entry {
+            index: number("index", entry.index)?,
+            epoch: Epoch(number("epoch", entry.epoch)?),
+            at: stamp(entry.at)?,
+            payload,
+        }))
+    }
+}
