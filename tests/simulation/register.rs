@@ -99,6 +99,7 @@ impl Register {
 }
 
 impl Machine for Register {
+    type Frozen = Vec<u8>;
     type Origin = Origin;
     type Op = Op;
     type Effect = Effect;
@@ -284,8 +285,12 @@ impl Machine for Register {
         }
     }
 
-    fn snapshot(&self) -> Vec<u8> {
+    fn freeze(&self) -> Vec<u8> {
         postcard::to_stdvec(self).expect("every part can be encoded")
+    }
+
+    fn encode(frozen: &Vec<u8>) -> Vec<u8> {
+        frozen.clone()
     }
 
     fn restore(bytes: &[u8]) -> Result<Self, Unreadable> {

@@ -176,6 +176,7 @@ impl<M: Machine> Replica<M> {
         }
         let is = |member: Option<crate::Member>| member.is_some_and(|m| m == envelope.from);
         let (is_predecessor, is_successor) = (is(self.role.predecessor), is(self.role.successor));
+        self.heard(is_predecessor, is_successor);
         match envelope.message {
             Message::Hello {
                 nonce,

@@ -113,6 +113,16 @@ impl<M: Machine> Replica<M> {
         self.send(predecessor, hello, outputs);
     }
 
+    /// A neighbour is there.
+    pub(crate) fn heard(&mut self, predecessor: bool, successor: bool) {
+        if predecessor {
+            self.up.heard_at = self.now.monotonic;
+        }
+        if successor {
+            self.down.heard_at = self.now.monotonic;
+        }
+    }
+
     /// The name of the stream that we asked for last.
     pub(crate) fn stream(&self) -> u64 {
         self.up.nonce
@@ -136,7 +146,6 @@ impl<M: Machine> Replica<M> {
         let (Some(state), Some(successor)) = (&self.state, self.role.successor) else {
             return;
         };
-        self.down.heard_at = self.now.monotonic;
         if self.down.nonce.is_some_and(|known| nonce < known) {
             return;
         }
@@ -182,7 +191,6 @@ impl<M: Machine> Replica<M> {
         commit: Index,
         peers: &[PeerProgress],
     ) {
-        self.down.heard_at = self.now.monotonic;
         if self.down.nonce != Some(nonce) {
             return;
         }
@@ -201,7 +209,6 @@ impl<M: Machine> Replica<M> {
         last: Index,
         outputs: &mut Vec<Output<M>>,
     ) {
-        self.up.heard_at = self.now.monotonic;
         if nonce != self.up.nonce || self.state.is_none() {
             return;
         }
@@ -226,7 +233,6 @@ impl<M: Machine> Replica<M> {
 
     /// Our log is no prefix of the predecessor's: it goes, loudly, unless we only join.
     pub(crate) fn mismatch(&mut self, nonce: u64, outputs: &mut Vec<Output<M>>) {
-        self.up.heard_at = self.now.monotonic;
         let Some(state) = &self.state else {
             return;
         };
@@ -342,7 +348,10 @@ impl<M: Machine> Replica<M> {
             self.down.said_at = self.now.monotonic;
             self.send(successor, Message::Newer { configuration }, outputs);
         }
-        if !self.up.is_established && may_repeat {
+        if is_quiet_up && self.is_installing() {
+            self.up.said_at = self.now.monotonic;
+            self.installing(outputs);
+        } else if !self.up.is_established && may_repeat {
             self.hello(outputs);
         } else if self.up.is_established && is_quiet_up {
             self.ack(outputs);

@@ -11,11 +11,12 @@
 use crate::{
     clock::Clock,
     configuration::Epoch,
-    digest,
-    entry::Index,
+    entry::Stamp,
+    log::Position,
     machine::Machine,
     message::{Alarm, Message, News, SnapshotHeader},
     replica::{Output, Replica, State},
+    snapshot::{Decoded, Decoding, Encoded, Encoding},
     switches::Rule,
 };
 
@@ -51,7 +52,16 @@ impl Join {
 /// A snapshot on its way.
 #[derive(Debug)]
 struct Transfer {
+    /// Of the learner's last Hello `[C-30]`.
     nonce: u64,
+    end: Position,
+    at: Stamp,
+    /// `None` until it is encoded.
+    body: Option<Body>,
+}
+
+#[derive(Debug)]
+struct Body {
     header: SnapshotHeader,
     bytes: Vec<u8>,
     sent: usize,
@@ -62,6 +72,8 @@ struct Transfer {
 #[derive(Debug, Default)]
 pub(crate) struct Install {
     arriving: Option<Arriving>,
+    /// The stream of a snapshot that has arrived whole and is being read, and its epoch.
+    decoding: Option<(u64, Epoch)>,
     /// At most one is installed per epoch `[C-30]`.
     installed_in: Option<Epoch>,
 }
@@ -165,7 +177,7 @@ impl<M: Machine> Replica<M> {
                 given_up = self.down.give_up(self.now);
                 self.join.transfer = None;
             } else if let Some(transfer) = &self.join.transfer {
-                through = through.min(transfer.header.end.index);
+                through = through.min(transfer.end.index);
             } else if self.down.is_established() {
                 through = through.min(self.down.acked);
             }
@@ -181,23 +193,52 @@ impl<M: Machine> Replica<M> {
         let Some(state) = &self.state else {
             return;
         };
-        let is_under_way = |transfer: &Transfer| transfer.nonce == nonce;
-        if self.join.transfer.as_ref().is_some_and(is_under_way)
-            || self.join.phase != Phase::CatchingUp
-        {
+        if self.join.phase != Phase::CatchingUp {
             return;
         }
-        let bytes = state.machine.snapshot();
-        let header = SnapshotHeader {
-            end: state.log.end(),
-            at: state.clock.time(self.now),
-            bytes: bytes.len(),
-            checksum: digest::checksum(&bytes),
+        match &mut self.join.transfer {
+            Some(transfer) if transfer.nonce == nonce => return,
+            // It asks again because it was told nothing yet.
+            Some(transfer) if transfer.body.is_none() => {
+                transfer.nonce = nonce;
+                return;
+            }
+            _ => {}
+        }
+        let end = state.log.end();
+        let encoding = Encoding {
+            end,
+            frozen: state.machine.freeze(),
         };
         self.join.transfer = Some(Transfer {
             nonce,
+            end,
+            at: state.clock.time(self.now),
+            body: None,
+        });
+        if self.options.offloads_snapshots {
+            outputs.push(Output::Encode(encoding));
+        } else {
+            self.snapshot_encoded(encoding.run(), outputs);
+        }
+    }
+
+    /// As the tail: the bytes are there.
+    pub(crate) fn snapshot_encoded(&mut self, encoded: Encoded, outputs: &mut Vec<Output<M>>) {
+        let is_wanted =
+            |transfer: &&mut Transfer| transfer.body.is_none() && transfer.end == encoded.end;
+        let Some(transfer) = self.join.transfer.as_mut().filter(is_wanted) else {
+            return;
+        };
+        let header = SnapshotHeader {
+            end: encoded.end,
+            at: transfer.at,
+            bytes: encoded.bytes.len(),
+            checksum: encoded.checksum,
+        };
+        transfer.body = Some(Body {
             header,
-            bytes,
+            bytes: encoded.bytes,
             sent: 0,
             taken: 0,
         });
@@ -210,12 +251,13 @@ impl<M: Machine> Replica<M> {
         offset: usize,
         outputs: &mut Vec<Output<M>>,
     ) {
-        self.down.heard_at = self.now.monotonic;
-        if let Some(transfer) = &mut self.join.transfer {
-            if transfer.nonce == nonce {
-                transfer.taken = transfer.taken.max(offset);
-                self.send_parts(outputs);
-            }
+        let transfer = self.join.transfer.as_mut();
+        let Some(transfer) = transfer.filter(|transfer| transfer.nonce == nonce) else {
+            return;
+        };
+        if let Some(body) = &mut transfer.body {
+            body.taken = body.taken.max(offset);
+            self.send_parts(outputs);
         }
     }
 
@@ -224,23 +266,25 @@ impl<M: Machine> Replica<M> {
         else {
             return;
         };
+        let nonce = transfer.nonce;
         let part = self.options.snapshot_part_bytes;
-        let is_first = transfer.sent == 0;
-        while (is_first && transfer.sent == 0)
-            || (transfer.sent < transfer.bytes.len()
-                && transfer.sent < transfer.taken + part * PARTS_AHEAD)
-        {
-            let end = (transfer.sent + part).min(transfer.bytes.len());
-            let message = Message::SnapshotPart {
-                nonce: transfer.nonce,
-                header: transfer.header,
-                offset: transfer.sent,
-                bytes: transfer.bytes[transfer.sent..end].to_vec(),
-            };
-            transfer.sent = end;
-            self.send(learner, message, outputs);
-            if end == 0 {
-                break;
+        if let Some(body) = &mut transfer.body {
+            let is_first = body.sent == 0;
+            while (is_first && body.sent == 0)
+                || (body.sent < body.bytes.len() && body.sent < body.taken + part * PARTS_AHEAD)
+            {
+                let end = (body.sent + part).min(body.bytes.len());
+                let message = Message::SnapshotPart {
+                    nonce,
+                    header: body.header,
+                    offset: body.sent,
+                    bytes: body.bytes[body.sent..end].to_vec(),
+                };
+                body.sent = end;
+                self.send(learner, message, outputs);
+                if end == 0 {
+                    break;
+                }
             }
         }
         self.join.transfer = Some(transfer);
@@ -251,9 +295,26 @@ impl<M: Machine> Replica<M> {
         self.join.transfer.is_none()
     }
 
-    /// Whether parts of a snapshot are arriving.
+    /// Whether a snapshot is arriving, or being read.
     pub(crate) fn is_installing(&self) -> bool {
-        self.install.arriving.is_some()
+        self.install.arriving.is_some() || self.is_decoding()
+    }
+
+    fn is_decoding(&self) -> bool {
+        let current = Some((self.stream(), self.epoch()));
+        self.state.is_none() && self.install.decoding.is_some() && self.install.decoding == current
+    }
+
+    /// As the learner: tells the tail that one lives, while there is nothing else to say.
+    pub(crate) fn installing(&mut self, outputs: &mut Vec<Output<M>>) {
+        let offset = match &self.install.arriving {
+            Some(arriving) => arriving.bytes.len(),
+            None => 0,
+        };
+        let nonce = self.stream();
+        if let Some(tail) = self.role.predecessor {
+            self.send(tail, Message::SnapshotTaken { nonce, offset }, outputs);
+        }
     }
 
     /// As the learner: a part of the state, of the snapshot that answers our last Hello `[C-30]`.
@@ -265,7 +326,6 @@ impl<M: Machine> Replica<M> {
         bytes: &[u8],
         outputs: &mut Vec<Output<M>>,
     ) {
-        self.up.heard_at = self.now.monotonic;
         if self.options.switches.keep(Rule::C30) {
             let is_due = self.state.is_none() && self.install.installed_in != Some(self.epoch());
             if nonce != self.stream() || !is_due {
@@ -298,21 +358,43 @@ impl<M: Machine> Replica<M> {
     }
 
     fn install_whole(&mut self, outputs: &mut Vec<Output<M>>) {
-        let (Some(arrived), Some(configuration)) =
-            (self.install.arriving.take(), &self.configuration)
-        else {
+        let Some(arrived) = self.install.arriving.take() else {
             return;
         };
-        let index: Index = arrived.header.end.index;
-        let is_intact = digest::checksum(&arrived.bytes) == arrived.header.checksum;
-        match M::restore(&arrived.bytes) {
-            Ok(machine) if is_intact => {
+        self.install.decoding = Some((arrived.nonce, self.epoch()));
+        let decoding = Decoding {
+            nonce: arrived.nonce,
+            header: arrived.header,
+            bytes: arrived.bytes,
+        };
+        if self.options.offloads_snapshots {
+            outputs.push(Output::Decode(decoding));
+        } else {
+            self.snapshot_decoded(decoding.run(), outputs);
+        }
+    }
+
+    /// As the learner: the state is there, if nothing has changed meanwhile.
+    pub(crate) fn snapshot_decoded(&mut self, decoded: Decoded<M>, outputs: &mut Vec<Output<M>>) {
+        let awaited = self.install.decoding.take();
+        let is_of = |(nonce, epoch)| nonce == decoded.nonce && epoch == self.epoch();
+        let is_due = self.state.is_none() || !self.options.switches.keep(Rule::C30);
+        let Some(configuration) = &self.configuration else {
+            return;
+        };
+        if !(awaited.is_some_and(is_of) && self.role.is_learner && is_due) {
+            return;
+        }
+        match decoded.machine {
+            Some(machine) => {
                 self.install.installed_in = Some(configuration.epoch);
-                let clock = Clock::resuming(arrived.header.at, self.now);
+                let clock = Clock::resuming(decoded.header.at, self.now);
                 let generation = configuration.generation;
-                self.state = Some(State::new(generation, machine, arrived.header.end, clock));
+                self.state = Some(State::new(generation, machine, decoded.header.end, clock));
             }
-            _ => outputs.push(Output::Alarm(Alarm::BadSnapshot { index })),
+            None => outputs.push(Output::Alarm(Alarm::BadSnapshot {
+                index: decoded.header.end.index,
+            })),
         }
         self.hello(outputs);
     }

@@ -12,7 +12,6 @@
 //!
 //! What is not here yet: everything on disk `[C-59]` to `[C-64]`. Its place is [`Input`] and [`Output`]: "durable
 //! through" would come in and bound the commit (`join.rs`, `advance_commit`), entries and snapshots to keep would go out.
-//! Nor a snapshot in bounded steps: [`Machine::snapshot`] makes it at once.
 
 mod adopt;
 pub mod clock;
@@ -32,6 +31,7 @@ mod peer;
 pub mod replica;
 mod role;
 pub mod route;
+pub mod snapshot;
 mod status;
 pub mod switches;
 pub mod uplink;

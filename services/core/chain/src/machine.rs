@@ -28,6 +28,8 @@ pub enum Standing {
 
 /// A deterministic state machine with links. The same payloads in the same order give the same state and effects.
 pub trait Machine: fmt::Debug + Sized {
+    /// See [`Machine::freeze`].
+    type Frozen: fmt::Debug;
     type Origin: Copy + Ord + fmt::Debug;
     type Op: Clone + fmt::Debug;
     type Effect: Clone + fmt::Debug;
@@ -95,10 +97,14 @@ pub trait Machine: fmt::Debug + Sized {
     /// The op that an effect for another shard is `[C-42]`; `None` when it is none.
     fn as_op(effect: &Self::Effect) -> Option<Self::Op>;
 
-    /// The whole state as bytes: equal for equal states `[C-30]`.
-    fn snapshot(&self) -> Vec<u8>;
+    /// The whole state as it is now, to be encoded elsewhere while the machine goes on: what is large in it is shared
+    /// `[C-30]`.
+    fn freeze(&self) -> Self::Frozen;
 
-    /// The state whose [`Machine::snapshot`] these bytes are.
+    /// The frozen state as bytes: equal for equal states.
+    fn encode(frozen: &Self::Frozen) -> Vec<u8>;
+
+    /// The state whose [`Machine::encode`] these bytes are.
     ///
     /// # Errors
     /// [`Unreadable`] for anything else.

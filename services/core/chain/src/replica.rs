@@ -23,6 +23,7 @@ use crate::{
     },
     peer::Peers,
     role::Role,
+    snapshot::{Decoded, Decoding, Encoded, Encoding},
     switches::{Rule, Switches},
 };
 
@@ -39,6 +40,9 @@ pub struct Options {
     pub snapshot_part_bytes: usize,
     /// Shard time between two Ticks in the log, in milliseconds `[F-60]`.
     pub tick_ms: u64,
+    /// Whether snapshots are made and read elsewhere ([`Output::Encode`], [`Output::Decode`]), not in the step that needs
+    /// them.
+    pub offloads_snapshots: bool,
     pub switches: Switches,
 }
 
@@ -50,6 +54,7 @@ impl Default for Options {
             learner_bytes_max: 64 * 1024 * 1024,
             snapshot_part_bytes: 256 * 1024,
             tick_ms: 100,
+            offloads_snapshots: false,
             switches: Switches::default(),
         }
     }
@@ -84,6 +89,10 @@ pub enum Input<M: Machine> {
     Gateways { version: u64, live: Arc<[u64]> },
     /// Whether the control plane hears us.
     ControlPlane { is_reachable: bool },
+    /// Answers [`Output::Encode`].
+    Encoded(Encoded),
+    /// Answers [`Output::Decode`].
+    Decoded(Decoded<M>),
     /// Time goes on; at least ten times in a time-out.
     Tick,
 }
@@ -115,6 +124,10 @@ pub enum Output<M: Machine> {
     },
     /// Such a connection is not wanted any more.
     Disconnect { connection: ConnectionId },
+    /// To be run, here or on another thread.
+    Encode(Encoding<M>),
+    /// To be run, here or on another thread.
+    Decode(Decoding),
     /// To the control plane.
     Report(Report),
     /// Loudly, to log and metrics.
@@ -241,6 +254,8 @@ impl<M: Machine> Replica<M> {
                 }
             }
             Input::ControlPlane { is_reachable } => self.is_control_plane_reachable = is_reachable,
+            Input::Encoded(encoded) => self.snapshot_encoded(encoded, outputs),
+            Input::Decoded(decoded) => self.snapshot_decoded(decoded, outputs),
             Input::Tick => self.tick(outputs),
         }
     }

@@ -8,8 +8,8 @@ mod digest;
 use catena_chain::{Generation, Machine, Payload, Stamp, Standing, Unreadable};
 use catena_link::Outbox;
 use catena_shard::{
-    Effect, Effects, Entry as ShardEntry, Input as ShardInput, Op, Origin, Settings, Shard, Time,
-    op::Publish,
+    Effect, Effects, Entry as ShardEntry, Frozen, Input as ShardInput, Op, Origin, Settings, Shard,
+    Time, op::Publish,
 };
 use catena_slots::ShardId;
 
@@ -52,6 +52,7 @@ impl Replicated {
 }
 
 impl Machine for Replicated {
+    type Frozen = Frozen;
     type Origin = Origin;
     type Op = Op;
     type Effect = Effect;
@@ -211,8 +212,12 @@ impl Machine for Replicated {
         }
     }
 
-    fn snapshot(&self) -> Vec<u8> {
-        self.shard.snapshot()
+    fn freeze(&self) -> Frozen {
+        self.shard.freeze()
+    }
+
+    fn encode(frozen: &Frozen) -> Vec<u8> {
+        frozen.encode()
     }
 
     fn restore(bytes: &[u8]) -> Result<Self, Unreadable> {

@@ -39,5 +39,5 @@ pub use id::{ClientKey, ConnId, Origin, SessionId, Time, Who};
 pub use message::{Message, Will};
 pub use op::Op;
 pub use shard::{Effects, Shard, WORK_PER_APPLY_MAX};
-pub use snapshot::Unreadable;
+pub use snapshot::{Frozen, Unreadable};
 pub use stats::Stats;

@@ -1,16 +1,60 @@
 //! The whole state at one entry as bytes, and back `[C-30]`.
 
-use crate::shard::Shard;
+use crate::{
+    index::Index,
+    shard::{Effects, Shard},
+    stats::Stats,
+};
 
 /// Bytes that are no snapshot of this version.
 #[derive(Debug, thiserror::Error)]
 #[error("the snapshot cannot be read: {0}")]
 pub struct Unreadable(#[from] postcard::Error);
 
+/// The state at one entry, while the shard goes on. It shares the messages with it.
+#[derive(Debug)]
+pub struct Frozen(Shard);
+
+impl Frozen {
+    /// The state as bytes: equal on all replicas that applied the same entries.
+    pub fn encode(&self) -> Vec<u8> {
+        self.0.snapshot()
+    }
+}
+
 impl Shard {
     /// The state as bytes: equal on all replicas that applied the same entries.
     pub fn snapshot(&self) -> Vec<u8> {
         postcard::to_stdvec(self).expect("the state has no part that cannot be encoded")
+    }
+
+    /// The state as it is now, to be made bytes elsewhere. What can be built again from the rest is left out.
+    pub fn freeze(&self) -> Frozen {
+        Frozen(Shard {
+            id: self.id,
+            generation: self.generation,
+            now: self.now,
+            sequence: self.sequence,
+            settings: self.settings.clone(),
+            gateways: self.gateways.clone(),
+            links: self.links.clone(),
+            homes: self.homes.clone(),
+            sessions_begun: self.sessions_begun,
+            readers: self.readers.clone(),
+            groups: self.groups.clone(),
+            store: self.store.clone(),
+            retained: self.retained.clone(),
+            cursors: self.cursors,
+            timers: self.timers.clone(),
+            jobs: self.jobs.clone(),
+            fan_outs: self.fan_outs.clone(),
+            account: self.account,
+            wills_in_flight: self.wills_in_flight.clone(),
+            index: Index::default(),
+            work: 0,
+            grown: Effects::default(),
+            stats: Stats::default(),
+        })
     }
 
     /// The shard whose [`Shard::snapshot`] these bytes are.
