@@ -1,449 +1,666 @@
-//! One shard with its links, as a future that never ends by itself.
+//! One replica of one shard with all its connections, as a future that never ends by itself.
 //!
-//! A turn: take what has arrived, stamp and apply it, let timers fire, then send what is owed. Nothing in it waits for
-//! a link: a slow one finds its effects in its outbox later.
+//! A turn: take what has arrived up to a bound, hand each input to the replica, settle once, and do what comes out.
+//! Nothing in it waits for a connection: an origin that is slow finds its effects in its outbox later.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap, VecDeque},
     future::poll_fn,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use catena_link::Batch;
-use catena_shard::{
-    Effect, Effects, Entry, Input, Op, Origin, Settings, Shard, Time, op::Publish, wire::ToShard,
-};
+use catena_chain::{Epoch, Incarnation, Member, Now, Options, Payload, message::ConnectionId};
+use catena_membership::Cluster;
+use catena_replicated::{Envelope, FromOrigin, Input, Message, Output, Replica, ToOrigin};
 use catena_slots::ShardId;
-use tokio::{sync::mpsc, time::Sleep};
-use tracing::{debug, warn};
+use catena_transport::{Dial, DialError, Reach};
+use tokio::{
+    sync::mpsc,
+    task::{JoinSet, coop::unconstrained},
+    time::{Instant, Sleep},
+};
+use tracing::{debug, error, info, warn};
 
 use crate::{
-    clock::Clock,
-    limits::{TICK_MS, TURN_OPS},
-    link::{Link, Owed},
-    peer::Peer,
-    port::{self, Inbound, Port},
+    chronicle::Chronicle,
+    limits::{
+        ORIGINS_MAX, PEER_RETRY_MS, SOURCE_MESSAGES, STREAMS_MAX, TICKS_PER_TIMEOUT, TURN_OPS,
+    },
+    neighbour::{Event, Neighbour},
+    origin::Connection,
+    peer::{Lost, Peer},
+    pulse::Beat,
+    ready::{Key, Ready},
+    stream::Stream,
+    voice::Voice,
 };
 
-/// Messages taken from the inbox at once.
-const TAKEN_MESSAGES: usize = 64;
+/// So much later than it was due may a timer of the shard fire.
+const TICK_SLACK: Duration = Duration::from_millis(5);
 
-/// One shard, hosted.
-pub struct Host {
-    id: ShardId,
-    generation: u32,
-    /// Of all shards: a link to one is named by it.
-    generations: Vec<u32>,
-    shard: Shard,
-    effects: Effects,
-    clock: Clock,
-    started: Instant,
-    /// The stamp of this turn.
-    now: Time,
-    last_tick: Time,
-    inbox: mpsc::Receiver<Inbound>,
-    taken: Vec<Inbound>,
-    links: HashMap<u64, Link>,
-    /// The newest connection of each origin: effects go there.
-    by_origin: HashMap<Origin, u64>,
-    /// Connections that may be owed something.
-    dirty: Vec<u64>,
-    direct: Vec<(Origin, Effect)>,
-    direct_dropped: u64,
-    peers: Vec<Peer>,
-    alarm: Alarm,
+/// What a host is told from outside of its connections.
+#[derive(Debug)]
+pub(crate) enum News {
+    Cluster(Arc<Cluster>),
+    /// Whether the control plane hears us.
+    ControlPlane {
+        is_reachable: bool,
+    },
+    /// A connection of an origin.
+    Origin {
+        connection: ConnectionId,
+        from: mpsc::Receiver<FromOrigin>,
+        to: mpsc::Sender<ToOrigin>,
+    },
+    /// A stream of another replica.
+    Stream(mpsc::Receiver<Envelope>),
 }
 
-impl Host {
-    /// An empty shard, and the way to it. It takes ops of gateways once it knows that they live.
-    pub fn new(id: ShardId, generation: u32) -> (Host, Port) {
-        let (port, inbox) = port::port();
-        let started = Instant::now();
-        let host = Host {
-            id,
-            generation,
-            generations: Vec::new(),
-            shard: Shard::new(id, generation),
-            effects: Effects::default(),
-            clock: Clock::new(Time::default(), wall_micros(), 0),
-            started,
-            now: Time::default(),
-            last_tick: Time::default(),
-            inbox,
-            taken: Vec::with_capacity(TAKEN_MESSAGES),
-            links: HashMap::new(),
-            by_origin: HashMap::new(),
-            dirty: Vec::new(),
-            direct: Vec::new(),
-            direct_dropped: 0,
-            peers: Vec::new(),
-            alarm: Alarm::default(),
+/// What a host is made of.
+pub(crate) struct Parts<D, R> {
+    pub shard: ShardId,
+    pub me: Incarnation,
+    pub timeout: Duration,
+    pub news: mpsc::Receiver<News>,
+    pub beat: Arc<Beat>,
+    pub voice: Arc<dyn Voice>,
+    pub dial: D,
+    pub reach: R,
+}
+
+/// One shard, hosted.
+pub(crate) struct Host<D: Dial, R: Reach> {
+    shard: ShardId,
+    replica: Replica,
+    started: Instant,
+    /// The time of this turn.
+    at: Instant,
+    now: Now,
+    ready: Ready,
+    /// Whose turn it is.
+    keys: VecDeque<Key>,
+    news: mpsc::Receiver<News>,
+    origins: HashMap<ConnectionId, Connection>,
+    streams: BTreeMap<u64, Stream>,
+    next_stream: u64,
+    neighbours: BTreeMap<Member, Neighbour<R>>,
+    peers: HashMap<ConnectionId, Peer<D>>,
+    outputs: Vec<Output>,
+    /// Inputs that came about while outputs were done.
+    later: Vec<Input>,
+    /// Snapshots that are made or read beside the shard.
+    snapshots: JoinSet<Input>,
+    /// One was begun in this turn.
+    is_offloading: bool,
+    to_send: ToSend,
+    told: Told,
+    /// Whether the replica has had an input since it settled.
+    is_touched: bool,
+    tick_every: Duration,
+    tick_at: Instant,
+    sleep: Pin<Box<Sleep>>,
+    is_alarm_set: bool,
+    chronicle: Chronicle,
+    beat: Arc<Beat>,
+    voice: Arc<dyn Voice>,
+    dial: D,
+    reach: R,
+}
+
+/// Who may have something to send; some more than once.
+#[derive(Debug, Default)]
+struct ToSend {
+    origins: Vec<ConnectionId>,
+    neighbours: Vec<Member>,
+    peers: Vec<ConnectionId>,
+}
+
+/// The versions that the replica was told.
+#[derive(Debug, Default)]
+struct Told {
+    epochs: BTreeMap<ShardId, Epoch>,
+    settings: u64,
+    gateways: u64,
+}
+
+impl<D: Dial, R: Reach> Host<D, R> {
+    pub fn new(parts: Parts<D, R>) -> Host<D, R> {
+        let options = Options {
+            timeout_micros: parts.timeout.as_micros() as u64,
+            offloads_snapshots: true,
+            ..Options::default()
         };
-        (host, port)
+        let started = Instant::now();
+        let tick_every = parts.timeout / TICKS_PER_TIMEOUT;
+        Host {
+            shard: parts.shard,
+            replica: Replica::new(parts.shard, parts.me, options),
+            started,
+            at: started,
+            now: Now::default(),
+            ready: Ready::default(),
+            keys: VecDeque::new(),
+            news: parts.news,
+            origins: HashMap::new(),
+            streams: BTreeMap::new(),
+            next_stream: 0,
+            neighbours: BTreeMap::new(),
+            peers: HashMap::new(),
+            outputs: Vec::new(),
+            later: Vec::new(),
+            snapshots: JoinSet::new(),
+            is_offloading: false,
+            to_send: ToSend::default(),
+            told: Told::default(),
+            is_touched: false,
+            tick_every,
+            tick_at: started + tick_every,
+            sleep: Box::pin(tokio::time::sleep_until(started + tick_every)),
+            is_alarm_set: false,
+            chronicle: Chronicle::new(parts.shard),
+            beat: parts.beat,
+            voice: parts.voice,
+            dial: parts.dial,
+            reach: parts.reach,
+        }
     }
 
-    /// Applies settings.
-    pub fn configure(&mut self, settings: &Settings) {
-        self.stamp();
-        self.generations.clone_from(&settings.generations);
-        self.apply(Input::Configure(settings));
-    }
-
-    /// Tells the shard which gateways live.
-    pub fn set_gateways(&mut self, version: u64, live: &[u64]) {
-        self.stamp();
-        self.apply(Input::Gateways { version, live });
-    }
-
-    /// Runs the shard; `peers` are the ways to the others. Ends when nobody can reach it any more.
-    pub async fn run(mut self, peers: Vec<(ShardId, Port)>) {
-        self.peers = peers
-            .into_iter()
-            .map(|(shard, port)| Peer::new(shard, port))
-            .collect();
-        poll_fn(|cx| self.turn(cx)).await;
+    /// Runs the shard until nobody can tell it anything any more.
+    pub async fn run(mut self) {
+        // A turn has bounds of its own.
+        unconstrained(poll_fn(|cx| self.turn(cx))).await;
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.stamp();
-        let mut again = match self.take(cx) {
-            Taken::All => false,
-            Taken::Some => true,
-            Taken::Last => return Poll::Ready(()),
-        };
-        self.take_progress(cx);
-        self.tick();
-        again |= self.shard.has_deferred_work();
-        self.send(cx);
-        again |= self.alarm_is_due(cx);
-        if again {
+        self.ready.take(cx.waker(), &mut self.keys);
+        self.read_clock();
+        for input in std::mem::take(&mut self.later) {
+            self.handle(input);
+        }
+        loop {
+            match self.news.poll_recv(cx) {
+                Poll::Pending => break,
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Ready(Some(news)) => self.take_news(news),
+            }
+        }
+        while let (false, Poll::Ready(Some(done))) =
+            (self.snapshots.is_empty(), self.snapshots.poll_join_next(cx))
+        {
+            match done {
+                Ok(input) => self.handle(input),
+                Err(error) => error!(shard = %self.shard, %error, "a snapshot came to nothing"),
+            }
+        }
+        if self.tick_at <= self.at {
+            self.tick();
+        }
+        self.take();
+        if std::mem::take(&mut self.is_touched) {
+            self.replica.settle(&mut self.outputs);
+        }
+        if self.chronicle.look(&self.replica) {
+            self.look_around();
+        }
+        self.perform();
+        self.send();
+        self.beat.turned(&self.replica);
+        let is_due = self.set_alarm(cx) || std::mem::take(&mut self.is_offloading);
+        if is_due || !self.keys.is_empty() || !self.later.is_empty() {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
     }
 
-    fn take(&mut self, cx: &mut Context<'_>) -> Taken {
-        let mut ops = 0;
-        while ops < TURN_OPS {
-            let mut taken = std::mem::take(&mut self.taken);
-            let outcome = self.inbox.poll_recv_many(cx, &mut taken, TAKEN_MESSAGES);
-            for inbound in taken.drain(..) {
-                ops += self.handle(inbound);
-            }
-            self.taken = taken;
-            match outcome {
-                Poll::Pending => return Taken::All,
-                Poll::Ready(0) => return Taken::Last,
-                Poll::Ready(_) => {}
-            }
-        }
-        Taken::Some
+    fn handle(&mut self, input: Input) {
+        self.is_touched = true;
+        self.replica.handle(self.now, input, &mut self.outputs);
     }
 
-    /// Handles one message and returns how much work it was.
-    fn handle(&mut self, inbound: Inbound) -> usize {
-        let Inbound {
-            connection,
-            message,
-            replies,
-        } = inbound;
-        if let (
-            ToShard::Open {
-                origin,
-                first_uncommitted,
-                effects_through,
-            },
-            Some(replies),
-        ) = (&message, replies)
-        {
-            self.open(
-                Link::new(connection, *origin, replies, *effects_through),
-                *first_uncommitted,
-            );
-            return 1;
-        }
-        let Some(link) = self.links.get_mut(&connection) else {
-            return 1;
-        };
-        let origin = link.origin;
-        match message {
-            ToShard::Ops {
-                generation,
-                acked_through,
-                batch,
-            } if generation == self.generation => {
-                self.apply_ops(connection, origin, acked_through, &batch);
-                batch.ops.len()
+    fn take_news(&mut self, news: News) {
+        match news {
+            News::Cluster(cluster) => self.take_cluster(&cluster),
+            News::ControlPlane { is_reachable } => {
+                self.handle(Input::ControlPlane { is_reachable })
             }
-            ToShard::Acked {
-                generation,
-                through,
-            } if generation == self.generation => {
-                self.apply(Input::Acked { origin, through });
-                1
+            News::Origin {
+                connection,
+                from,
+                to,
+            } => {
+                if self.origins.len() >= ORIGINS_MAX {
+                    warn!(shard = %self.shard, "refused a link: there are too many");
+                    return;
+                }
+                let key = Key::Origin(connection);
+                let open = Connection::new(self.ready.waker(key), from, to);
+                self.origins.insert(connection, open);
+                self.keys.push_back(key);
             }
-            ToShard::Direct {
-                generation,
-                publishes,
-            } if generation == self.generation => {
-                link.brought_direct(publishes.len());
-                self.dirty.push(connection);
-                self.pass_on(&publishes);
-                publishes.len()
-            }
-            // Of another generation: it is opened anew [C-2].
-            _ => {
-                self.close(connection);
-                1
+            News::Stream(envelopes) => {
+                if self.streams.len() >= STREAMS_MAX {
+                    warn!(shard = %self.shard, "refused a stream: there are too many");
+                    return;
+                }
+                self.next_stream += 1;
+                let key = Key::Stream(self.next_stream);
+                let stream = Stream::new(self.ready.waker(key), envelopes);
+                self.streams.insert(self.next_stream, stream);
+                self.keys.push_back(key);
             }
         }
     }
 
-    /// A newer connection of an origin takes the place of the one before, which is closed.
-    fn open(&mut self, mut link: Link, first_uncommitted: u64) {
-        let origin = link.origin;
-        if self.shard.outbox(&origin).is_none() {
-            self.apply(Input::LinkOpen {
-                origin,
-                first: first_uncommitted,
+    /// Tells the replica what is new.
+    fn take_cluster(&mut self, cluster: &Cluster) {
+        if cluster.gateways_version > self.told.gateways {
+            self.told.gateways = cluster.gateways_version;
+            self.handle(Input::Gateways {
+                version: cluster.gateways_version,
+                live: cluster.gateways.clone(),
             });
         }
-        let applied_through = self.shard.applied_through(&origin);
-        link.opened(applied_through, &self.owed(&origin));
-        debug!(shard = %self.id, ?origin, applied_through, "a link is open");
-        let connection = link.connection;
-        self.links.insert(connection, link);
-        if let Some(old) = self.by_origin.insert(origin, connection) {
-            self.links.remove(&old);
+        if cluster.settings_version > self.told.settings {
+            if let Some(settings) = cluster.shard_settings(self.shard) {
+                self.told.settings = cluster.settings_version;
+                self.handle(Input::Settings(settings));
+            }
         }
-        self.dirty.push(connection);
+        for (shard, configuration) in &cluster.chains {
+            let known = self.told.epochs.entry(*shard).or_default();
+            if configuration.epoch > *known {
+                *known = configuration.epoch;
+                self.handle(Input::Configuration(configuration.clone()));
+            }
+        }
     }
 
-    fn close(&mut self, connection: u64) {
-        let Some(link) = self.links.remove(&connection) else {
+    /// Takes what has arrived, in turn from each, up to a bound.
+    fn take(&mut self) {
+        let mut work = 0;
+        while work < TURN_OPS {
+            let Some(key) = self.keys.pop_front() else {
+                return;
+            };
+            let is_more = match key {
+                Key::Origin(id) => self.take_from_origin(id, &mut work),
+                Key::Stream(id) => self.take_from_stream(id, &mut work),
+                Key::Peer(id) => self.take_from_peer(id, &mut work),
+                Key::Neighbour(member) => {
+                    self.go_on(member, true);
+                    false
+                }
+            };
+            if is_more {
+                self.keys.push_back(key);
+            }
+        }
+    }
+
+    /// Whether there may be more.
+    fn take_from_origin(&mut self, id: ConnectionId, work: &mut usize) -> bool {
+        for _ in 0..SOURCE_MESSAGES {
+            let Some(connection) = self.origins.get_mut(&id) else {
+                return false;
+            };
+            match connection.poll_receive() {
+                Poll::Ready(Ok(message)) => {
+                    *work += match &message {
+                        FromOrigin::Ops { batch, .. } => batch.ops.len(),
+                        FromOrigin::Direct { publishes, .. } => publishes.len(),
+                        FromOrigin::Open { .. } | FromOrigin::Acked { .. } => 1,
+                    };
+                    self.handle(Input::FromOrigin {
+                        connection: id,
+                        message,
+                    });
+                }
+                Poll::Ready(Err(_)) => {
+                    self.origins.remove(&id);
+                    self.handle(Input::OriginLost { connection: id });
+                    return false;
+                }
+                Poll::Pending => {
+                    // It may have been woken because there is room.
+                    if connection.has_to_send() {
+                        self.to_send.origins.push(id);
+                    }
+                    return false;
+                }
+            }
+        }
+        self.to_send.origins.push(id);
+        true
+    }
+
+    fn take_from_stream(&mut self, id: u64, work: &mut usize) -> bool {
+        for _ in 0..SOURCE_MESSAGES {
+            let Some(stream) = self.streams.get_mut(&id) else {
+                return false;
+            };
+            match stream.poll_receive() {
+                Poll::Pending => return false,
+                Poll::Ready(Some(envelope)) => {
+                    let from = envelope.from;
+                    if stream.is_new(from) && self.has_another(from, id) {
+                        // What was on its way on the one before may be lost.
+                        self.handle(Input::Reconnected(from));
+                    }
+                    *work += self.weigh(&envelope);
+                    self.handle(Input::Message(envelope));
+                }
+                Poll::Ready(None) => {
+                    let from = stream.from();
+                    self.streams.remove(&id);
+                    if let Some(from) = from {
+                        info!(shard = %self.shard, from = from.id.0, "a replica's stream to us has ended");
+                        self.accuse(from);
+                        self.handle(Input::Reconnected(from));
+                    }
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn has_another(&self, from: Member, id: u64) -> bool {
+        let is = |(other, stream): (&u64, &Stream)| *other != id && stream.from() == Some(from);
+        self.streams.iter().any(is)
+    }
+
+    /// How much work an envelope is, counted in ops; and takes note of it.
+    fn weigh(&mut self, envelope: &Envelope) -> usize {
+        match &envelope.message {
+            Message::Append { entries, .. } => {
+                self.beat.received(1 + entries.len() as u64);
+                let ops = entries.iter().map(|entry| match &entry.payload {
+                    Payload::Ops { batch, .. } => batch.ops.len(),
+                    _ => 1,
+                });
+                ops.sum::<usize>().max(1)
+            }
+            Message::SnapshotPart { offset, bytes, .. } => {
+                self.beat.received(1 + bytes.len() as u64);
+                self.chronicle.part(*offset == 0, bytes.len());
+                TURN_OPS / SOURCE_MESSAGES
+            }
+            _ => {
+                self.beat.received(1);
+                1
+            }
+        }
+    }
+
+    fn take_from_peer(&mut self, id: ConnectionId, work: &mut usize) -> bool {
+        self.to_send.peers.push(id);
+        for _ in 0..SOURCE_MESSAGES {
+            let Some(peer) = self.peers.get_mut(&id) else {
+                return false;
+            };
+            match peer.poll_receive() {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(message)) => {
+                    *work += 1;
+                    self.handle(Input::FromPeer {
+                        connection: id,
+                        message,
+                    });
+                }
+                Poll::Ready(Err(lost)) => {
+                    self.lost(id, lost);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// A connection to another shard is over.
+    fn lost(&mut self, id: ConnectionId, lost: Lost) {
+        let Some(peer) = self.peers.remove(&id) else {
             return;
         };
-        self.direct_dropped += link.dropped;
-        debug!(shard = %self.id, origin = ?link.origin, "a link is closed");
-        if self.by_origin.get(&link.origin) == Some(&connection) {
-            self.by_origin.remove(&link.origin);
-        }
-    }
-
-    fn apply_ops(
-        &mut self,
-        connection: u64,
-        origin: Origin,
-        acked_through: u64,
-        batch: &Batch<Op>,
-    ) {
-        for (number, op) in (batch.first..).zip(&batch.ops) {
-            self.apply(Input::Op {
-                origin,
-                number,
-                acked_through,
-                op,
-            });
-        }
-        self.dirty.push(connection);
-        if self.shard.applied_through(&origin) < batch.last() {
-            // A gap, or an origin that is not known: Open tells how far we are [C-4].
-            warn!(shard = %self.id, ?origin, first = batch.first, "ops are missing or not admitted");
-            self.close(connection);
-        }
-    }
-
-    fn apply(&mut self, input: Input<'_>) {
-        self.shard.apply(
-            &Entry {
-                at: self.now,
-                input,
-            },
-            &mut self.effects,
-        );
-    }
-
-    /// The direct lane: no entry, no number `[F-41]`.
-    fn pass_on(&mut self, publishes: &[Publish]) {
-        for publish in publishes {
-            self.shard.direct(publish, self.now, &mut self.direct);
-            for (origin, effect) in self.direct.drain(..) {
-                let link = self
-                    .by_origin
-                    .get(&origin)
-                    .and_then(|connection| self.links.get_mut(connection));
-                let Some(link) = link else {
-                    self.direct_dropped += 1;
-                    continue;
-                };
-                let outbox_last = self.shard.outbox(&origin).map_or(0, |outbox| outbox.last());
-                link.deliver_direct(outbox_last, effect);
-                self.dirty.push(link.connection);
+        match lost {
+            Lost::NotReached(DialError::Refused(reason)) => {
+                debug!(shard = %self.shard, reason, "another shard refuses us");
+                self.voice.accuse(peer.to().incarnation);
+            }
+            Lost::NotReached(error) => {
+                debug!(shard = %self.shard, %error, "another shard is not reached")
+            }
+            Lost::Broken(reason) => {
+                debug!(shard = %self.shard, reason, "a link to another shard broke")
             }
         }
+        self.later.push(Input::PeerLost { connection: id });
+        self.tick_within(Duration::from_millis(PEER_RETRY_MS));
     }
 
-    fn take_progress(&mut self, cx: &mut Context<'_>) {
-        for index in 0..self.peers.len() {
-            let shard = self.peers[index].shard;
-            if let Some(progress) = self.peers[index].poll_progress(cx) {
-                let (generation, through) = (progress.generation, progress.committed);
-                self.apply(Input::PeerAck {
+    /// Does what the replica wants done.
+    fn perform(&mut self) {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        for output in outputs.drain(..) {
+            match output {
+                Output::Send { to, envelope } => self.send_to(to, envelope),
+                Output::Owed { connection } => {
+                    if let Some(open) = self.origins.get_mut(&connection) {
+                        open.owe();
+                        self.to_send.origins.push(connection);
+                    }
+                }
+                Output::Reply {
+                    connection,
+                    message,
+                } => self.reply(connection, message),
+                Output::Close { connection } => {
+                    if let Some(open) = self.origins.get_mut(&connection) {
+                        open.close();
+                        self.to_send.origins.push(connection);
+                    }
+                }
+                Output::Connect {
+                    connection,
                     shard,
-                    generation,
-                    through,
-                });
+                    to,
+                } => {
+                    let waker = self.ready.waker(Key::Peer(connection));
+                    let peer = Peer::dial(&self.dial, shard, to, waker);
+                    self.peers.insert(connection, peer);
+                    self.to_send.peers.push(connection);
+                }
+                Output::SendToPeer {
+                    connection,
+                    message,
+                } => {
+                    let peer = self.peers.get_mut(&connection);
+                    match peer.map(|peer| peer.push(message)) {
+                        Some(Ok(())) => self.to_send.peers.push(connection),
+                        Some(Err(lost)) => self.lost(connection, lost),
+                        None => {}
+                    }
+                }
+                Output::Disconnect { connection } => {
+                    self.peers.remove(&connection);
+                    self.tick_within(Duration::from_millis(PEER_RETRY_MS));
+                }
+                Output::Encode(encoding) => {
+                    let encode = || Input::Encoded(encoding.run());
+                    self.snapshots.spawn_blocking(encode);
+                    self.is_offloading = true;
+                }
+                Output::Decode(decoding) => {
+                    let decode = || Input::Decoded(decoding.run());
+                    self.snapshots.spawn_blocking(decode);
+                    self.is_offloading = true;
+                }
+                Output::Report(report) => {
+                    debug!(shard = %self.shard, ?report, "reports");
+                    self.voice.report(report);
+                }
+                Output::Alarm(alarm) => {
+                    let epoch = self
+                        .replica
+                        .configuration()
+                        .map_or(0, |known| known.epoch.0);
+                    error!(shard = %self.shard, epoch, ?alarm, "this must not happen; the replica is to begin anew");
+                    self.beat.alarmed();
+                }
+            }
+        }
+        self.outputs = outputs;
+    }
+
+    fn reply(&mut self, connection: ConnectionId, message: ToOrigin) {
+        let Some(open) = self.origins.get_mut(&connection) else {
+            return;
+        };
+        match open.reply(message) {
+            Ok(()) => self.to_send.origins.push(connection),
+            Err(_) => {
+                warn!(shard = %self.shard, "closed a link that does not take its answers");
+                self.origins.remove(&connection);
+                self.later.push(Input::OriginLost { connection });
             }
         }
     }
 
-    /// Only Tick fires timers and goes on with deferred work.
+    fn send_to(&mut self, to: Member, envelope: Envelope) {
+        let is_near = is_near(&self.replica, to);
+        let neighbour = self.neighbours.entry(to).or_insert_with(|| {
+            let waker = self.ready.waker(Key::Neighbour(to));
+            Neighbour::new(self.shard, to, waker, is_near)
+        });
+        let event = neighbour.push(envelope);
+        self.to_send.neighbours.push(to);
+        if let Some(event) = event {
+            self.happened(to, event);
+        }
+    }
+
+    /// Sends what waits, as far as there is room.
+    fn send(&mut self) {
+        while let Some(member) = self.to_send.neighbours.pop() {
+            self.go_on(member, false);
+        }
+        while let Some(id) = self.to_send.origins.pop() {
+            let Some(open) = self.origins.get_mut(&id) else {
+                continue;
+            };
+            let replica = &mut self.replica;
+            if open.send(|| replica.owed(id)).is_err() {
+                self.origins.remove(&id);
+                self.later.push(Input::OriginLost { connection: id });
+            }
+        }
+        while let Some(id) = self.to_send.peers.pop() {
+            if let Some(Err(lost)) = self.peers.get_mut(&id).map(Peer::send) {
+                self.lost(id, lost);
+            }
+        }
+    }
+
+    fn go_on(&mut self, member: Member, is_woken: bool) {
+        while let Some(neighbour) = self.neighbours.get_mut(&member) {
+            match neighbour.go_on(&self.reach, is_woken) {
+                Some(event) => self.happened(member, event),
+                None => return,
+            }
+        }
+    }
+
+    fn happened(&mut self, member: Member, event: Event) {
+        let (shard, to) = (self.shard, member.id.0);
+        match event {
+            Event::Again => {
+                info!(%shard, to, "the stream to a replica is there again");
+                self.later.push(Input::Reconnected(member));
+            }
+            Event::Broken(reason) => {
+                info!(%shard, to, reason, "the stream to a replica broke");
+                self.accuse(member);
+            }
+            Event::NotReached(error) => {
+                debug!(%shard, to, %error, "a replica is not reached");
+                if matches!(error, DialError::Refused(_)) {
+                    self.accuse(member);
+                }
+            }
+        }
+        let is_over = |neighbour: &Neighbour<R>| neighbour.is_over();
+        if self.neighbours.get(&member).is_some_and(is_over) {
+            self.neighbours.remove(&member);
+        }
+    }
+
+    /// Somebody of our chain may be dead: whoever can tell is to look at once.
+    fn accuse(&self, member: Member) {
+        let configuration = self.replica.configuration();
+        if configuration.is_some_and(|known| known.member(member.id) == Some(member)) {
+            self.voice.accuse(member.incarnation);
+        }
+    }
+
+    /// After a new configuration: whom we are to stay in touch with.
+    fn look_around(&mut self) {
+        for (member, neighbour) in &mut self.neighbours {
+            let is_near = is_near(&self.replica, *member);
+            if is_near != neighbour.is_near() {
+                neighbour.set_near(is_near);
+                self.to_send.neighbours.push(*member);
+            }
+        }
+    }
+
     fn tick(&mut self) {
-        let may_fire = self.now >= self.last_tick.plus_millis(TICK_MS);
-        let is_due = may_fire
-            && self
-                .shard
-                .next_timer()
-                .is_some_and(|timer| timer <= self.now);
-        if is_due {
-            self.last_tick = self.now;
-        }
-        if is_due || self.shard.has_deferred_work() {
-            self.apply(Input::Tick);
+        self.handle(Input::Tick);
+        self.beat.ticked(&self.replica);
+        self.tick_at = self.at + self.tick_every;
+        self.neighbours.retain(|_, neighbour| !neighbour.is_over());
+        self.origins.retain(|_, connection| connection.tick());
+    }
+
+    fn tick_within(&mut self, wait: Duration) {
+        // A little later is soon enough, and saves setting the timer in each turn.
+        if self.at + wait + TICK_SLACK < self.tick_at {
+            self.tick_at = self.at + wait;
         }
     }
 
-    fn send(&mut self, cx: &mut Context<'_>) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        dirty.extend(
-            self.effects
-                .drain()
-                .filter_map(|origin| self.by_origin.get(&origin)),
-        );
-        // Those that wait for room stay dirty, so that this turn's waker is told of it.
-        dirty.sort_unstable();
-        dirty.dedup();
-        dirty.retain(|connection| self.send_to(cx, *connection));
-        dirty.append(&mut self.dirty);
-        self.dirty = dirty;
-        let me = Origin::Shard {
-            shard: self.id,
-            generation: self.generation,
-        };
-        for peer in &mut self.peers {
-            let generation = self
-                .generations
-                .get(peer.shard.index())
-                .copied()
-                .unwrap_or(1);
-            if let Some(outbox) = self.shard.outbox(&Origin::Shard {
-                shard: peer.shard,
-                generation,
-            }) {
-                peer.poll_send(cx, me, outbox);
-            }
+    /// Wakes this task when the next tick is due; whether that is now.
+    fn set_alarm(&mut self, cx: &mut Context<'_>) -> bool {
+        match self.replica.tick_due_in(self.now) {
+            Some(0) => self.tick_at = self.at,
+            Some(micros) => self.tick_within(Duration::from_micros(micros)),
+            None => {}
         }
-    }
-
-    /// Whether the connection waits for room.
-    fn send_to(&mut self, cx: &mut Context<'_>, connection: u64) -> bool {
-        let Some(link) = self.links.get_mut(&connection) else {
+        if self.tick_at <= self.at {
+            return true;
+        }
+        if self.sleep.deadline() != self.tick_at {
+            self.sleep.as_mut().reset(self.tick_at);
+        } else if self.is_alarm_set {
             return false;
+        }
+        self.is_alarm_set = true;
+        self.sleep.as_mut().poll(cx).is_ready()
+    }
+
+    fn read_clock(&mut self) {
+        self.at = Instant::now();
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+        self.now = Now {
+            monotonic: (self.at - self.started).as_micros() as u64,
+            wall: wall.map_or(0, |passed| passed.as_micros() as u64),
         };
-        let committed = self.shard.applied_through(&link.origin);
-        let is_peer = matches!(link.origin, Origin::Shard { .. });
-        let owed = Owed {
-            // The outbox to a shard travels as ops of our own link to it [C-42].
-            outbox: if is_peer {
-                None
-            } else {
-                self.shard.outbox(&link.origin)
-            },
-            committed,
-            generation: self.generation,
-            now: self.now,
-        };
-        match link.poll_send(cx, &owed) {
-            Poll::Pending => true,
-            Poll::Ready(Ok(())) => false,
-            Poll::Ready(Err(_)) => {
-                self.close(connection);
-                false
-            }
-        }
-    }
-
-    fn owed(&self, origin: &Origin) -> Owed<'_> {
-        Owed {
-            outbox: self.shard.outbox(origin),
-            committed: self.shard.applied_through(origin),
-            generation: self.generation,
-            now: self.now,
-        }
-    }
-
-    /// Wakes this task when the next timer is due; true if that is now.
-    fn alarm_is_due(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(timer) = self.shard.next_timer() else {
-            return false;
-        };
-        let at = timer.max(self.last_tick.plus_millis(TICK_MS));
-        self.alarm.poll(cx, at, self.now).is_ready()
-    }
-
-    fn stamp(&mut self) {
-        self.now = self
-            .clock
-            .stamp(wall_micros(), self.started.elapsed().as_micros() as u64);
     }
 }
 
-/// How much of the inbox was taken.
-enum Taken {
-    All,
-    Some,
-    /// Nobody can send any more.
-    Last,
-}
-
-/// One timer that is set anew only when the moment changes.
-#[derive(Default)]
-struct Alarm {
-    at: Option<Time>,
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-impl Alarm {
-    fn poll(&mut self, cx: &mut Context<'_>, at: Time, now: Time) -> Poll<()> {
-        if at <= now {
-            return Poll::Ready(());
-        }
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(Duration::ZERO)));
-        if self.at != Some(at) {
-            self.at = Some(at);
-            let wait = Duration::from_millis(at.0 - now.0);
-            sleep
-                .as_mut()
-                .reset(tokio::time::Instant::now() + wait.min(LONGEST_WAIT));
-        }
-        let outcome = sleep.as_mut().poll(cx);
-        if outcome.is_ready() {
-            // Shard time may be slower than the timer: then it is set again.
-            self.at = None;
-        }
-        outcome
-    }
-}
-
-/// Shard time runs up to a tenth off real time, and a timer that never fires need not be exact.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-
-fn wall_micros() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |passed| passed.as_micros() as u64)
+/// Whether `member` is before or behind us.
+fn is_near(replica: &Replica, member: Member) -> bool {
+    let role = replica.role();
+    role.predecessor == Some(member) || role.successor == Some(member)
 }

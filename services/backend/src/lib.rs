@@ -1,17 +1,55 @@
-//! Runs shards: stamps and applies what their links bring, and sends what they owe.
+//! Runs replicas of shards and carries their connections: the replica decides, its host only carries.
 //!
-//! A [`Host`] is one shard with its links, a future for any single-threaded runtime; a [`Port`] is the way in, for
-//! gateways and for other hosts. The shard decides, the host only carries. Start reading at [`host`].
+//! A [`Backend`] is all shards of a process, and the way in to them: it implements [`catena_transport::Accept`], for servers
+//! and for [`catena_transport::Local`]. [`Shards`] are those of one thread, a future for any single-threaded runtime:
+//!
+//! ```no_run
+//! # use std::{num::NonZeroUsize, sync::Arc};
+//! # use catena_backend::{Backend, Options, Pulse, Voice};
+//! # use catena_chain::Incarnation;
+//! # use catena_membership::Cluster;
+//! # use catena_transport::Local;
+//! # fn start(me: Incarnation, voice: Arc<dyn Voice>) {
+//! let (cluster, told) = tokio::sync::watch::channel(Arc::new(Cluster::default()));
+//! let (heard, is_heard) = tokio::sync::watch::channel(true);
+//! let (backend, threads) = Backend::new(Options {
+//!     me,
+//!     threads: NonZeroUsize::MIN,
+//!     cluster: told,
+//!     heard: is_heard,
+//!     voice,
+//!     pulse: Pulse::default(),
+//! });
+//! let local = Local::default();
+//! local.add(me, backend);
+//! for (index, shards) in threads.into_iter().enumerate() {
+//!     let local = local.clone();
+//!     catena_runtime::threads::start(&format!("shards-{index}"), move || {
+//!         // Or `spawn_local` it beside whatever else runs on the thread.
+//!         shards.run(local.clone(), local)
+//!     });
+//! }
+//! # drop((cluster, heard));
+//! # }
+//! ```
+//!
+//! Everything else follows from the [`catena_membership::Cluster`] that is told: a shard begins when a configuration names
+//! `me`, gets its settings and gateways, founds itself or joins. Start reading at [`host`].
 
-pub mod clock;
-pub mod host;
+mod backend;
+mod chronicle;
+mod host;
 pub mod limits;
-pub mod port;
-
-mod link;
+mod neighbour;
+mod old;
+mod origin;
 mod peer;
-#[cfg(test)]
-mod tests;
+mod pulse;
+mod ready;
+mod stream;
+mod voice;
 
-pub use host::Host;
-pub use port::Port;
+pub use backend::{Backend, Options, Shards};
+pub use old::{Host, Port, port};
+pub use pulse::{Counts, Pulse};
+pub use voice::Voice;

@@ -1,6 +1,7 @@
 //! What a replica shows of itself: to heartbeats, to its host's reads, and to whoever watches over the rules.
 
 use crate::{
+    clock::Now,
     configuration::{Epoch, Generation},
     entry::Index,
     log::Position,
@@ -47,5 +48,17 @@ impl<M: Machine> Replica<M> {
         let silence = self.now.monotonic.saturating_sub(self.up.heard_at);
         let is_heard = self.role.predecessor.is_none() || silence <= self.options.timeout_micros;
         self.machine().filter(|_| self.role.is_tail && is_heard)
+    }
+
+    /// In how many microseconds a Tick would let timers fire or deferred work go on `[C-53]`; `None`: not as things stand.
+    pub fn tick_due_in(&self, now: Now) -> Option<u64> {
+        let state = self.state.as_ref().filter(|_| self.role.is_head)?;
+        if state.machine.has_deferred_work() {
+            return Some(0);
+        }
+        let allowed = state.last_tick.0 + self.options.tick_ms;
+        let due = state.machine.next_timer()?.0.max(allowed);
+        let wait_ms = due.saturating_sub(state.clock.time(now).0);
+        Some(wait_ms.saturating_mul(1_000))
     }
 }

@@ -12,7 +12,7 @@ use catena_shard::wire::{FromShard, ToShard};
 use tokio::sync::mpsc;
 use tokio_util::sync::PollSender;
 
-use crate::limits::{INBOX_MESSAGES, REPLIES_MESSAGES};
+use crate::old::limits::{INBOX_MESSAGES, REPLIES_MESSAGES};
 
 /// The other end is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

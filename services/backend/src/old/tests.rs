@@ -13,7 +13,7 @@ use catena_shard::{
 use catena_slots::{ShardId, SlotTable};
 use tokio::task::{LocalSet, spawn_local};
 
-use crate::{
+use crate::old::{
     Host, Port,
     limits::{BATCH_EFFECTS, REPLIES_MESSAGES},
     port::Connection,

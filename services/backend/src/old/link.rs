@@ -10,7 +10,7 @@ use catena_shard::{Effect, Origin, Time, wire::FromShard};
 use tokio::sync::mpsc;
 use tokio_util::sync::PollSender;
 
-use crate::limits::{BATCH_BYTES, BATCH_EFFECTS, DIRECT_WAITING_BYTES};
+use crate::old::limits::{BATCH_BYTES, BATCH_EFFECTS, DIRECT_WAITING_BYTES};
 
 /// The origin has closed the connection.
 #[derive(Debug)]
