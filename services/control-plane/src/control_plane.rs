@@ -1,0 +1,350 @@
+//! A replica of the control plane: its tasks, their beginning and their end.
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use catena_proto::{
+    admin::v1::cluster_server::{ClusterServer, SERVICE_NAME as CLUSTER},
+    internal::v1::membership_server::{MembershipServer, SERVICE_NAME as MEMBERSHIP},
+};
+use catena_resources::{Broker, Invalid};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use tonic::transport::server::TcpIncoming;
+use tracing::{info, warn};
+
+use crate::{
+    follow::{Follower, Following},
+    keys,
+    leader::{Input, Leader},
+    registry::Registry,
+    routes::Routes,
+    server::{Context, admin, membership},
+    store::{Election, Error, Leadership, Store, Transaction, Write},
+};
+
+/// Inputs that wait for the leader's loop.
+const INPUTS_MAX: usize = 1_024;
+/// How long after an error of the store it is tried again.
+const RETRY: Duration = Duration::from_millis(200);
+/// Largest message that is taken.
+const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// How long streams may take to end at the end.
+const GRACE: Duration = Duration::from_secs(2);
+/// Pings find clients that were cut off.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
+const PING_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// How a replica is to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The cluster's name, as it is shown.
+    pub cluster: String,
+    /// Port 0: the system chooses.
+    pub listen: SocketAddr,
+    /// `host:port` at which other replicas reach this one; the address that it listens on when it is left out.
+    pub advertise: Option<String>,
+    /// Written when the store has no Broker: later the store's counts. Its failure time-out is also that of the election's
+    /// lease, in whole seconds.
+    pub broker: Broker,
+}
+
+/// Why a replica does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the first Broker: {0}")]
+    Broker(#[from] Invalid),
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
+    #[error("{0:?} is no address to be reached at")]
+    Advertise(String),
+    #[error(transparent)]
+    Store(#[from] Error),
+    #[error("reflection: {0}")]
+    Reflection(String),
+}
+
+/// A running replica. Dropped without [`shutdown`](ControlPlane::shutdown), it ends at once and leaves its leases to expire.
+pub struct ControlPlane {
+    address: SocketAddr,
+    advertise: String,
+    following: Following,
+    routes: Routes,
+    ending: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    campaign: JoinSet<()>,
+}
+
+impl ControlPlane {
+    /// Starts a replica on the present tokio runtime. It serves at once; it leads once the election is won, and knows the
+    /// cluster once the store was reached.
+    ///
+    /// # Errors
+    /// [`StartError`] for what is wrong with the options, and a port that cannot be opened.
+    pub async fn start(
+        store: Arc<dyn Store>,
+        options: Options,
+    ) -> Result<ControlPlane, StartError> {
+        options.broker.validate()?;
+        let bound = TcpListener::bind(options.listen).await;
+        let listening = |source| StartError::Listen {
+            address: options.listen,
+            source,
+        };
+        let listener = bound.map_err(listening)?;
+        let address = listener.local_addr().map_err(listening)?;
+        let advertise = options.advertise.unwrap_or_else(|| address.to_string());
+        let replica = keys::replica(&advertise);
+        let replica = replica.map_err(|_| StartError::Advertise(advertise.clone()))?;
+        let ttl = options.broker.failure_timeout();
+        let election = Election::new(store.clone(), &keys::leader(), advertise.clone(), ttl)?;
+
+        let (ending, ends) = watch::channel(false);
+        let (ours, we_lead) = watch::channel(None);
+        let (named, who_leads) = watch::channel(None);
+        let (follower, following) = Follower::new(store.clone());
+        let routes = Routes::new(we_lead, who_leads, &advertise);
+        let registry = Registry {
+            store: store.clone(),
+        };
+        let context = Context {
+            cluster: options.cluster,
+            registry: registry.clone(),
+            following: following.clone(),
+            routes: routes.clone(),
+            ending: ends.clone(),
+        };
+        let mut tasks = JoinSet::new();
+        let mut campaign = JoinSet::new();
+        tasks.spawn(follower.run());
+        tasks.spawn(follow_leaders(election.clone(), named));
+        tasks.spawn(be_present(store.clone(), replica, ttl));
+        campaign.spawn(
+            Candidate {
+                store,
+                election,
+                registry,
+                broker: options.broker,
+                following: following.clone(),
+                ours,
+                ending: ends.clone(),
+            }
+            .run(),
+        );
+        campaign.spawn(serve(listener, context, ends).await?);
+        Ok(ControlPlane {
+            address,
+            advertise,
+            following,
+            routes,
+            ending,
+            tasks,
+            campaign,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What clients on this machine may name as the control plane.
+    pub fn endpoint(&self) -> String {
+        let ip = match self.address.ip() {
+            std::net::IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
+            std::net::IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        format!("http://{}", SocketAddr::new(ip, self.address.port()))
+    }
+
+    /// Where other replicas reach it.
+    pub fn advertise(&self) -> &str {
+        &self.advertise
+    }
+
+    /// Whether it leads now.
+    pub fn is_leader(&self) -> bool {
+        self.routes.ours.borrow().is_some()
+    }
+
+    /// Waits until it knows the cluster from its store. Cancel-safe.
+    pub async fn reached(&self) {
+        let mut told = self.following.told.clone();
+        // The sender lives in a task that this keeps.
+        let _ = told.wait_for(|told| told.version > 0).await;
+    }
+
+    /// Ends: steps back from leading, ends all streams, and closes the port.
+    pub async fn shutdown(mut self) {
+        self.ending.send_replace(true);
+        let ended = async { while self.campaign.join_next().await.is_some() {} };
+        if tokio::time::timeout(GRACE, ended).await.is_err() {
+            warn!("not everything ended in time");
+        }
+        self.campaign.shutdown().await;
+        self.tasks.shutdown().await;
+    }
+}
+
+impl fmt::Debug for ControlPlane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ControlPlane")
+            .field("address", &self.address)
+            .field("advertise", &self.advertise)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Prepares all services, and answers what serves them until the end.
+async fn serve(
+    listener: TcpListener,
+    context: Context,
+    mut ending: watch::Receiver<bool>,
+) -> Result<impl Future<Output = ()> + Send + 'static, StartError> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    for service in ["", MEMBERSHIP, CLUSTER] {
+        health
+            .set_service_status(service, tonic_health::ServingStatus::Serving)
+            .await;
+    }
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(catena_proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| StartError::Reflection(error.to_string()))?;
+    let membership = MembershipServer::new(membership::Service(context.clone()))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let admin = ClusterServer::new(admin::Service(context));
+    let serving = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(PING_INTERVAL))
+        .http2_keepalive_timeout(Some(PING_TIMEOUT))
+        .add_service(membership)
+        .add_service(admin)
+        .add_service(health_service)
+        .add_service(reflection)
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            async move {
+                // When nobody can end it any more it has ended.
+                let _ = ending.wait_for(|ending| *ending).await;
+            },
+        );
+    Ok(async move {
+        if let Err(error) = serving.await {
+            warn!(%error, "the server ended");
+        }
+    })
+}
+
+/// Keeps track of who leads.
+async fn follow_leaders(election: Election, named: watch::Sender<Option<String>>) {
+    loop {
+        if let Ok(mut leaders) = election.watch().await {
+            while let Ok(leader) = leaders.next().await {
+                named.send_replace(leader.map(|leader| leader.candidate));
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Keeps this replica among those that are shown.
+async fn be_present(store: Arc<dyn Store>, key: crate::store::Key, ttl: Duration) {
+    loop {
+        if let Ok(lease) = store.grant(ttl).await {
+            let write = Write::Put {
+                key: key.clone(),
+                value: "{}".into(),
+                lease: Some(lease),
+            };
+            let present = Transaction {
+                compare: vec![],
+                writes: vec![write],
+            };
+            let mut present = store.commit(present).await.map(|_| ());
+            while !matches!(present, Err(Error::LeaseGone)) {
+                tokio::time::sleep(ttl / 3).await;
+                present = store.keep_alive(lease).await;
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Stands for leader, leads, and stands again.
+struct Candidate {
+    store: Arc<dyn Store>,
+    election: Election,
+    registry: Registry,
+    broker: Broker,
+    following: Following,
+    ours: watch::Sender<Option<mpsc::Sender<Input>>>,
+    ending: watch::Receiver<bool>,
+}
+
+impl Candidate {
+    async fn run(self) {
+        let mut away = false;
+        let mut ending = self.ending.clone();
+        loop {
+            let won = tokio::select! {
+                won = self.election.campaign() => won,
+                _ = ending.wait_for(|ending| *ending) => return,
+            };
+            match won {
+                Ok(leadership) => {
+                    away = false;
+                    if self.lead(leadership).await {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut away, true) {
+                        warn!(%error, "cannot stand for leader: trying again");
+                    }
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(RETRY) => {}
+                _ = ending.wait_for(|ending| *ending) => return,
+            }
+        }
+    }
+
+    /// Leads until the leadership is lost: false, or the replica ends: true.
+    async fn lead(&self, mut leadership: Leadership) -> bool {
+        info!("this replica leads");
+        let (inputs, incoming) = mpsc::channel(INPUTS_MAX);
+        let compare = leadership.compare();
+        let work = async {
+            while let Err(error) = self.registry.found(&self.broker).await {
+                warn!(%error, "the first Broker cannot be written: trying again");
+                tokio::time::sleep(RETRY).await;
+            }
+            let views = self.following.view.clone();
+            let leader = Leader::new(self.store.clone(), compare, views, incoming, inputs.clone());
+            self.ours.send_replace(Some(inputs));
+            leader.run().await;
+        };
+        let mut ending = self.ending.clone();
+        let ends = tokio::select! {
+            lost = leadership.hold() => {
+                warn!(%lost, "this replica does not lead any more");
+                false
+            }
+            () = work => false,
+            _ = ending.wait_for(|ending| *ending) => true,
+        };
+        self.ours.send_replace(None);
+        if ends && let Err(error) = leadership.resign().await {
+            warn!(%error, "the leadership is left to expire");
+        }
+        ends
+    }
+}

@@ -1,0 +1,301 @@
+//! What gateways and backends say and are told.
+
+use std::{pin::Pin, time::Duration};
+
+use catena_chain::Incarnation;
+use catena_membership::{Cluster, wire};
+use catena_proto::internal::v1::{self as proto, membership_client::MembershipClient};
+use catena_topology::{GatewayIncarnation, NodeName, Zone};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{info, warn};
+
+use super::{Context, ended, is_ending, no_leader, node_stream, status};
+use crate::{
+    leader::Input,
+    record::{Newcomer, Process},
+    registry::{Kept, Refused},
+    routes::{Route, forwarded, is_forwarded},
+};
+
+/// Messages of a stream that wait for the network.
+pub const OUTGOING_MAX: usize = 64;
+/// How often in the life of its lease a registration is renewed.
+const RENEWALS: u32 = 4;
+/// Addresses that a node may have: one for each of its threads.
+const ADDRESSES_MAX: usize = 256;
+/// Longest name, zone and address, in bytes.
+const TEXT_BYTES_MAX: usize = 255;
+
+pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct Service(pub Context);
+
+#[tonic::async_trait]
+impl proto::membership_server::Membership for Service {
+    async fn register_node(
+        &self,
+        request: Request<proto::RegisterNodeRequest>,
+    ) -> Result<Response<proto::RegisterNodeResponse>, Status> {
+        let registration = request.into_inner().registration;
+        let (name, newcomer) = newcomer(registration)?;
+        let registered = self.0.registry.register_node(&name, newcomer).await;
+        let incarnation = registered.map_err(|refused| status(&refused))?;
+        info!(node = name.0, incarnation = incarnation.0, "registered");
+        Ok(Response::new(proto::RegisterNodeResponse {
+            incarnation: incarnation.0,
+        }))
+    }
+
+    async fn register_gateway(
+        &self,
+        request: Request<proto::RegisterGatewayRequest>,
+    ) -> Result<Response<proto::RegisterGatewayResponse>, Status> {
+        let proto::RegisterGatewayRequest { name, process } = request.into_inner();
+        let process = process_of(&process)?;
+        check_text("name", &name)?;
+        let registry = &self.0.registry;
+        let registered = registry.register_gateway(&name, process, self.ttl()).await;
+        let incarnation = registered.map_err(|refused| status(&refused))?;
+        info!(gateway = name, incarnation = incarnation.0, "registered");
+        Ok(Response::new(proto::RegisterGatewayResponse {
+            incarnation: incarnation.0,
+        }))
+    }
+
+    type NodeHeartbeatsStream = Answers<proto::NodeHeard>;
+
+    async fn node_heartbeats(
+        &self,
+        request: Request<Streaming<proto::NodeHeartbeat>>,
+    ) -> Result<Response<Self::NodeHeartbeatsStream>, Status> {
+        let was_forwarded = is_forwarded(&request);
+        let messages = request.into_inner();
+        let (out, answers) = mpsc::channel(OUTGOING_MAX);
+        match self.0.routes.now() {
+            Route::Us(inputs) => {
+                let ending = self.0.ending.clone();
+                tokio::spawn(node_stream::take(messages, out, inputs, ending));
+            }
+            Route::Other(channel) if !was_forwarded => {
+                let client = MembershipClient::new(channel);
+                let ending = self.0.ending.clone();
+                tokio::spawn(node_stream::forward(messages, out, client, ending));
+            }
+            _ => return Err(no_leader()),
+        }
+        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    }
+
+    type GatewayHeartbeatsStream = Answers<proto::GatewayHeard>;
+
+    async fn gateway_heartbeats(
+        &self,
+        request: Request<Streaming<proto::GatewayHeartbeat>>,
+    ) -> Result<Response<Self::GatewayHeartbeatsStream>, Status> {
+        let (out, answers) = mpsc::channel(OUTGOING_MAX);
+        let service = self.clone();
+        let messages = request.into_inner();
+        tokio::spawn(async move {
+            let failed = service.keep_gateway(messages, &out).await;
+            if let Err(failed) = failed {
+                let _ = out.send(Err(failed)).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    }
+
+    async fn accuse(
+        &self,
+        request: Request<proto::AccuseRequest>,
+    ) -> Result<Response<proto::AccuseResponse>, Status> {
+        let was_forwarded = is_forwarded(&request);
+        let accused = request.into_inner().accused;
+        match self.0.routes.now() {
+            Route::Us(inputs) => {
+                let accused = accused.into_iter().map(Incarnation).collect();
+                let taken = inputs.send(Input::Accused(accused)).await;
+                taken.map_err(|_| no_leader())?;
+            }
+            Route::Other(channel) if !was_forwarded => {
+                let mut leader = MembershipClient::new(channel);
+                leader
+                    .accuse(forwarded(proto::AccuseRequest { accused }))
+                    .await?;
+            }
+            _ => return Err(no_leader()),
+        }
+        Ok(Response::new(proto::AccuseResponse {}))
+    }
+
+    type WatchStream = Answers<proto::WatchResponse>;
+
+    async fn watch(
+        &self,
+        _: Request<proto::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        if !*self.0.following.contact.borrow() {
+            return Err(out_of_contact());
+        }
+        let (out, answers) = mpsc::channel(OUTGOING_MAX);
+        let service = self.clone();
+        tokio::spawn(async move {
+            if let Err(failed) = service.tell(&out).await {
+                let _ = out.send(Err(failed)).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    }
+}
+
+type Out<T> = mpsc::Sender<Result<T, Status>>;
+
+impl Service {
+    /// How long a gateway's registration lasts.
+    fn ttl(&self) -> Duration {
+        let broker = self.0.following.told.borrow().broker.clone();
+        broker.failure_timeout()
+    }
+
+    /// Tells the cluster as it is, then what changes, until the store is out of reach `[C-15]`.
+    async fn tell(&self, out: &Out<proto::WatchResponse>) -> Result<(), Status> {
+        let mut tellings = self.0.following.told.clone();
+        let mut contact = self.0.following.contact.clone();
+        let mut known: Option<std::sync::Arc<Cluster>> = None;
+        loop {
+            let told = tellings.borrow_and_update().clone();
+            if told.version > 0 {
+                let difference = wire::difference(known.as_deref(), &told);
+                if out.send(Ok(difference)).await.is_err() {
+                    return Ok(());
+                }
+                known = Some(told);
+            }
+            tokio::select! {
+                changed = tellings.changed() => if changed.is_err() { return Err(is_ending()) },
+                _ = contact.wait_for(|contact| !*contact) => return Err(out_of_contact()),
+                () = out.closed() => return Ok(()),
+                () = ended(self.0.ending.clone()) => return Err(is_ending()),
+            }
+        }
+    }
+
+    /// Keeps a gateway's registration alive for as long as it heartbeats.
+    async fn keep_gateway(
+        &self,
+        mut messages: Streaming<proto::GatewayHeartbeat>,
+        out: &Out<proto::GatewayHeard>,
+    ) -> Result<(), Status> {
+        let mut renewed: Option<Instant> = None;
+        loop {
+            let message = tokio::select! {
+                message = messages.message() => message,
+                () = ended(self.0.ending.clone()) => return Err(is_ending()),
+            };
+            let Ok(Some(message)) = message else {
+                return Ok(());
+            };
+            let process = process_of(&message.process)?;
+            let incarnation = GatewayIncarnation(message.incarnation);
+            if !message.accused.is_empty() {
+                tokio::spawn(self.clone().pass_on(message.accused));
+            }
+            let mut over = false;
+            if message.leaving {
+                let ended = self.0.registry.end_gateway(process).await;
+                ended.map_err(|refused| status(&refused))?;
+                info!(
+                    gateway = message.name,
+                    incarnation = incarnation.0,
+                    "it has ended"
+                );
+            } else {
+                let is_due =
+                    renewed.is_none_or(|renewed| renewed.elapsed() >= self.ttl() / RENEWALS);
+                let view = self.0.following.view.borrow().clone();
+                let is_there = view
+                    .registrations
+                    .get(&process)
+                    .is_some_and(|known| known.incarnation == incarnation);
+                if is_due || !is_there {
+                    let registry = &self.0.registry;
+                    let kept = registry
+                        .keep_gateway(&view, &message.name, process, incarnation, self.ttl())
+                        .await;
+                    match kept {
+                        Ok(Kept::Yes) => renewed = Some(Instant::now()),
+                        Ok(Kept::Over) => over = true,
+                        // What has changed is seen in a moment: the next heartbeat is answered.
+                        Err(Refused::Contended) => continue,
+                        Err(refused) => {
+                            warn!(
+                                gateway = message.name, %refused,
+                                "a gateway's registration cannot be kept alive"
+                            );
+                            continue;
+                        }
+                    }
+                }
+            }
+            let heard = proto::GatewayHeard {
+                number: message.number,
+                over,
+            };
+            if out.send(Ok(heard)).await.is_err() || message.leaving {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Tells the leader whom a gateway cannot reach. It repeats that while it lasts.
+    async fn pass_on(self, accused: Vec<u64>) {
+        let request = Request::new(proto::AccuseRequest { accused });
+        let _ = proto::membership_server::Membership::accuse(&self, request).await;
+    }
+}
+
+fn out_of_contact() -> Status {
+    Status::unavailable("this replica of the control plane is out of contact with its store")
+}
+
+/// Who registers.
+pub fn newcomer(
+    registration: Option<proto::NodeRegistration>,
+) -> Result<(NodeName, Newcomer), Status> {
+    let registration =
+        registration.ok_or_else(|| Status::invalid_argument("registration: it is missing"))?;
+    check_text("name", &registration.name)?;
+    if registration.addresses.len() > ADDRESSES_MAX {
+        return Err(Status::invalid_argument("addresses: more than 256"));
+    }
+    for address in &registration.addresses {
+        check_text("addresses", address)?;
+    }
+    if let Some(zone) = &registration.zone {
+        check_text("zone", zone)?;
+    }
+    let newcomer = Newcomer {
+        process: process_of(&registration.process)?,
+        zone: registration.zone.map(Zone),
+        addresses: registration.addresses,
+    };
+    Ok((NodeName(registration.name), newcomer))
+}
+
+fn process_of(bytes: &[u8]) -> Result<Process, Status> {
+    let process = wire::process(bytes);
+    process
+        .map(Process)
+        .map_err(|malformed| Status::invalid_argument(malformed.to_string()))
+}
+
+fn check_text(field: &str, text: &str) -> Result<(), Status> {
+    if text.is_empty() || text.len() > TEXT_BYTES_MAX {
+        let problem = format!("{field}: must have 1 to {TEXT_BYTES_MAX} bytes");
+        return Err(Status::invalid_argument(problem));
+    }
+    Ok(())
+}
