@@ -103,10 +103,28 @@ impl Caller {
     ) -> Result<(Queue<W>, Streaming<R>), DialError> {
         let address = self.directory.address(shard, to.incarnation);
         let address = address.ok_or(DialError::Unknown)?;
+        match self.open(&address, path).await {
+            // The connection broke before, and nobody had noticed.
+            Err((_, true)) => {
+                self.connections.renew(&address);
+                self.open(&address, path).await
+            }
+            opened => opened,
+        }
+        .map_err(|(error, _)| error)
+    }
+
+    /// Opens a stream. An error comes with whether another connection may help.
+    async fn open<W: Write, R: Read>(
+        &self,
+        address: &str,
+        path: &'static str,
+    ) -> Result<(Queue<W>, Streaming<R>), (DialError, bool)> {
         let failed = |error: String| DialError::Failed(format!("{address}: {error}"));
-        let mut grpc = self.connections.to(&address).await?;
+        let connection = self.connections.to(address).await;
+        let (mut grpc, was_there) = connection.map_err(|error| (error, false))?;
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-        let open = async {
+        let call = async {
             grpc.ready()
                 .await
                 .map_err(|error| Status::from_error(Box::new(error)))?;
@@ -114,10 +132,10 @@ impl Caller {
             let path = PathAndQuery::from_static(path);
             grpc.streaming(request, path, Messages::<W, R>::new()).await
         };
-        let answer = timeout(self.connections.options().connect_timeout, open).await;
+        let answer = timeout(self.connections.options().connect_timeout, call).await;
         let answers = answer
-            .map_err(|_| failed("no answer".to_owned()))?
-            .map_err(|status| failed(explain(&status)))?;
+            .map_err(|_| (failed("no answer".to_owned()), false))?
+            .map_err(|status| (failed(explain(&status)), was_there))?;
         Ok((Queue::new(sender), answers.into_inner()))
     }
 }

@@ -44,8 +44,9 @@ impl Connections {
         &self.options
     }
 
-    /// What calls the services at `address`.
-    pub(super) async fn to(&self, address: &str) -> Result<Grpc<Connection>, DialError> {
+    /// What calls the services at `address`, and whether the connection was there before: then nobody knows yet whether
+    /// it still is.
+    pub(super) async fn to(&self, address: &str) -> Result<(Grpc<Connection>, bool), DialError> {
         let origin = Uri::builder()
             .scheme("http")
             .authority(address)
@@ -53,10 +54,18 @@ impl Connections {
             .build()
             .map_err(|error| DialError::Failed(format!("{address}: {error}")))?;
         let place = self.place(address);
+        let was_there = place.initialized();
         let connection = place.get_or_try_init(|| self.connect(address)).await?;
-        Ok(Grpc::with_origin(connection.clone(), origin)
+        let grpc = Grpc::with_origin(connection.clone(), origin)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX))
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        Ok((grpc, was_there))
+    }
+
+    /// Makes another connection for the next call to `address`. Streams of the present one are left alone.
+    pub(super) fn renew(&self, address: &str) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.remove(address);
     }
 
     /// The place of the connection to `address`. Those of connections that are over are cleared away.
