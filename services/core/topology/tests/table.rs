@@ -1,4 +1,5 @@
-//! Prints what the chain manager does into docs/chain-manager.md, and checks that the file says what the code does.
+//! Prints what the chain manager does into docs/chain-manager.md and ARCHITECTURE.md, and checks that they say what the
+//! code does.
 
 mod world;
 
@@ -59,6 +60,29 @@ fn the_document_says_what_the_code_does() {
     );
 }
 
+/// What stands around the table in ARCHITECTURE.md.
+const BEGIN: &str = "<!-- chain manager: printed by a test, as docs/chain-manager.md is -->\n";
+const END: &str = "<!-- end of the chain manager -->";
+
+#[test]
+fn the_architecture_says_what_the_code_does() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../ARCHITECTURE.md");
+    let document = fs::read_to_string(&path).unwrap();
+    let (before, rest) = document
+        .split_once(BEGIN)
+        .expect("the mark before the table");
+    let (stands, after) = rest.split_once(END).expect("the mark behind the table");
+    let table = situations();
+    if std::env::var_os("CATENA_CHAIN_MANAGER").is_some_and(|what| what == "write") {
+        fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
+        return;
+    }
+    assert!(
+        stands == table,
+        "ARCHITECTURE.md is not what the code does; should be:\n{table}"
+    );
+}
+
 fn printed() -> String {
     let mut text = HEADER.to_owned();
     for rule in Rule::ALL {
@@ -66,6 +90,13 @@ fn printed() -> String {
         writeln!(text, "| {rule:?} | {when} | {what} | {keeps} |").unwrap();
     }
     text.push_str(SITUATIONS);
+    text.push_str(&situations());
+    text
+}
+
+/// The table of situations.
+fn situations() -> String {
+    let mut text = String::new();
     let learners: Vec<Learner> = [Learner::None]
         .into_iter()
         .chain(STANDINGS.map(|standing| Learner::Joins {
