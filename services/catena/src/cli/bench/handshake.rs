@@ -20,9 +20,9 @@ use crate::cli::words;
 /// How long the broker may take for each answer.
 const ANSWER_SECONDS_MAX: u64 = 10;
 /// How many connections are opened at the same time.
-const THREADS: usize = 8;
+pub const THREADS: usize = 8;
 /// How long a broker keeps a persistent session that a run left behind.
-const SESSION_EXPIRY_SECONDS: u32 = 300;
+const SESSION_EXPIRY_SECONDS: u32 = 3_600;
 
 /// The broker, and how to speak to it.
 #[derive(Debug, Clone)]
@@ -112,7 +112,7 @@ impl Target {
             );
         }
         if let Some((filter, qos)) = &client.subscription {
-            dialogue.subscribe(filter, *qos)?;
+            dialogue.subscribe(std::slice::from_ref(filter), *qos)?;
         }
         dialogue.stream.set_read_timeout(None)?;
         Ok(Opened {
@@ -124,6 +124,41 @@ impl Target {
         })
     }
 
+    /// Connects, subscribes to `filters`, and leaves: the broker keeps the session.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::open`].
+    pub fn leave_behind(&self, client: &Client, filters: &[String]) -> anyhow::Result<()> {
+        let opened = self.open(client)?;
+        opened
+            .stream
+            .set_read_timeout(Some(Duration::from_secs(ANSWER_SECONDS_MAX)))?;
+        let mut dialogue = Dialogue {
+            stream: opened.stream,
+            version: self.version,
+            inbox: opened.rest.as_slice().into(),
+        };
+        if !filters.is_empty() {
+            dialogue.subscribe(filters, QoS::AtLeastOnce)?;
+        }
+        dialogue.send(&Packet::Disconnect(Box::default()))?;
+        wait_for_close(&mut dialogue.stream)
+    }
+
+    /// Ends the session of a client that is away.
+    ///
+    /// # Errors
+    ///
+    /// As [`Target::open`].
+    pub fn forget_one(&self, client: &Client) -> anyhow::Result<()> {
+        let clean = Target {
+            persistent: false,
+            ..self.clone()
+        };
+        clean.visit(client)
+    }
+
     /// Connects and disconnects once; returns when the broker has closed the connection.
     ///
     /// # Errors
@@ -133,15 +168,7 @@ impl Target {
         let mut stream = self.open(client)?.stream;
         stream.set_read_timeout(Some(Duration::from_secs(ANSWER_SECONDS_MAX)))?;
         stream.write_all(&self.goodbye())?;
-        // Waiting for the broker to close leaves the port in TIME_WAIT on its side, not on ours,
-        // where we would run out of them.
-        let mut rest = [0; 64];
-        while stream
-            .read(&mut rest)
-            .context("the broker does not close after DISCONNECT")?
-            > 0
-        {}
-        Ok(())
+        wait_for_close(&mut stream)
     }
 
     /// DISCONNECT, which also ends the session where the version can say so.
@@ -193,6 +220,18 @@ impl Target {
     }
 }
 
+/// Waiting for the broker to close leaves the port in TIME_WAIT on its side, not on ours, where we would
+/// run out of them.
+fn wait_for_close(stream: &mut TcpStream) -> anyhow::Result<()> {
+    let mut rest = [0; 64];
+    while stream
+        .read(&mut rest)
+        .context("the broker does not close after DISCONNECT")?
+        > 0
+    {}
+    Ok(())
+}
+
 /// A blocking conversation in packets.
 struct Dialogue {
     stream: TcpStream,
@@ -230,15 +269,19 @@ impl Dialogue {
         }
     }
 
-    fn subscribe(&mut self, filter: &str, qos: QoS) -> anyhow::Result<()> {
-        let filters = vec![SubscribeFilter::new(filter, qos)];
+    fn subscribe(&mut self, names: &[String], qos: QoS) -> anyhow::Result<()> {
+        let filters = names
+            .iter()
+            .map(|name| SubscribeFilter::new(name.as_str(), qos))
+            .collect();
         self.send(&Packet::Subscribe(Subscribe::new(PacketId::MIN, filters)))?;
         let Packet::Suback(suback) = self.receive()? else {
             bail!("no SUBACK to SUBSCRIBE")
         };
-        match suback.codes.as_slice() {
-            [code] if !code.is_error() => Ok(()),
-            codes => bail!("subscribing to {filter} was refused: {codes:?}"),
+        let codes = suback.codes.as_slice();
+        if codes.len() != names.len() || codes.iter().any(|code| code.is_error()) {
+            bail!("subscribing to {names:?} was refused: {codes:?}");
         }
+        Ok(())
     }
 }

@@ -37,8 +37,8 @@ pub struct Memory {
     pub before_bytes: u64,
     /// At the end of the hold.
     pub with_bytes: u64,
-    /// What one connection has added.
-    pub per_connection_bytes: f64,
+    /// What one connection, or session, has added.
+    pub each_bytes: f64,
 }
 
 /// Opens `connections`, holds them for `hold`, and measures.
@@ -111,15 +111,30 @@ pub fn run(
 }
 
 impl Memory {
-    fn of(process: &Process, before_bytes: u64, with_bytes: u64, connections: usize) -> Memory {
+    /// `count` things took what came between `before_bytes` and `with_bytes`.
+    pub fn of(process: &Process, before_bytes: u64, with_bytes: u64, count: usize) -> Memory {
         let added = with_bytes.saturating_sub(before_bytes);
         Memory {
             pid: process.pid,
             name: process.name.clone(),
             before_bytes,
             with_bytes,
-            per_connection_bytes: added as f64 / connections.max(1) as f64,
+            each_bytes: added as f64 / count.max(1) as f64,
         }
+    }
+
+    /// The line on it; `each` is what was counted.
+    pub fn write(&self, each: &str, out: &mut String) -> std::fmt::Result {
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        writeln!(
+            out,
+            "  memory        {:.1} MiB, {:.1} MiB before; {:.0} bytes per {each}: {} ({})",
+            mib(self.with_bytes),
+            mib(self.before_bytes),
+            self.each_bytes,
+            self.name,
+            self.pid
+        )
     }
 }
 
@@ -142,17 +157,8 @@ impl Idle {
             out,
             "idle, {connections} connections, opened in {opened_in_seconds:.1} s, held for {held_seconds:.1} s"
         )?;
-        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         for memory in &self.memory {
-            writeln!(
-                out,
-                "  memory        {:.1} MiB, {:.1} MiB before; {:.0} bytes per connection: {} ({})",
-                mib(memory.with_bytes),
-                mib(memory.before_bytes),
-                memory.per_connection_bytes,
-                memory.name,
-                memory.pid
-            )?;
+            memory.write("connection", out)?;
         }
         for cpu in &self.cpu {
             let percent = cpu.seconds * 100.0 / held_seconds.max(f64::EPSILON);
@@ -176,13 +182,7 @@ mod tests {
             pid: 1,
             name: "broker".to_owned(),
         };
-        assert_eq!(
-            Memory::of(&process, 1_000, 11_000, 10).per_connection_bytes,
-            1_000.0
-        );
-        assert_eq!(
-            Memory::of(&process, 2_000, 1_000, 10).per_connection_bytes,
-            0.0
-        );
+        assert_eq!(Memory::of(&process, 1_000, 11_000, 10).each_bytes, 1_000.0);
+        assert_eq!(Memory::of(&process, 2_000, 1_000, 10).each_bytes, 0.0);
     }
 }

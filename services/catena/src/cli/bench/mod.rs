@@ -14,6 +14,7 @@ mod plan;
 mod process;
 mod publisher;
 mod report;
+mod sessions;
 mod tally;
 mod wire;
 
@@ -115,6 +116,23 @@ enum Scenario {
         /// Seconds to hold them
         #[arg(long, default_value_t = 5.0, value_parser = value::seconds)]
         hold: f64,
+        #[command(flatten)]
+        common: CommonArguments,
+    },
+    /// N sessions whose clients are away: memory for each
+    Sessions {
+        /// How many sessions
+        #[arg(long, default_value_t = 10_000, value_parser = value::count)]
+        sessions: usize,
+        /// Topics that each of them subscribes to
+        #[arg(long, default_value_t = 3)]
+        filters: usize,
+        /// Seconds to wait before memory is read
+        #[arg(long, default_value_t = 2.0, value_parser = value::seconds)]
+        hold: f64,
+        /// Leave the sessions to the broker, which keeps them for an hour
+        #[arg(long)]
+        keep: bool,
         #[command(flatten)]
         common: CommonArguments,
     },
@@ -239,6 +257,24 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             let hold = Duration::from_secs_f64(hold);
             let idle = idle::run(&target, run, connections, hold, &processes, &interrupted)?;
             print(common.json, &idle, &idle.text())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Scenario::Sessions {
+            sessions,
+            filters,
+            hold,
+            keep,
+            common,
+        } => {
+            let (target, processes) = common.resolve()?;
+            let wanted = sessions::Wanted {
+                sessions,
+                filters,
+                hold: Duration::from_secs_f64(hold),
+                keep,
+            };
+            let made = sessions::run(&target, run, wanted, &processes, &interrupted)?;
+            print(common.json, &made, &made.text())?;
             Ok(ExitCode::SUCCESS)
         }
         Scenario::Connect {
