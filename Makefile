@@ -12,11 +12,16 @@ TESTS := $(CARGO) test --package catena-tests
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## Run a standalone broker (options: make run ARGS="--listen 0.0.0.0:1883")
 	$(CARGO) run --release -- standalone $(ARGS)
+
+.PHONY: cluster
+cluster: etcd-installed protoc ## Run a whole cluster on this machine (options: make cluster ARGS="--backends 5")
+	$(CARGO) build --release --package catena
+	CATENA_BIN=$(TARGET)/release/catena $(CARGO) run --quiet --package catena-tests --bin cluster -- $(ARGS)
 
 .PHONY: test
 test: broker clients-installed etcd-installed ## Run all tests
@@ -44,6 +49,11 @@ sim: ## Simulate replication under faults (options: make sim SEEDS=10000, make s
 	$(if $(SEED),CATENA_SIM_TRACE=1 CATENA_SIM_SEED=$(SEED)) $(if $(SEEDS),CATENA_SIM_SEEDS=$(SEEDS)) \
 		$(TESTS) --test simulation -- promises sessions --nocapture
 
+.PHONY: faults
+faults: broker etcd-installed hosts-installed ## Break a cluster in every way (options: make faults SEED=4711 FAULTS=100 ONLY=random)
+	$(if $(SEED),CATENA_FAULT_SEED=$(SEED)) $(if $(FAULTS),CATENA_FAULTS=$(FAULTS)) \
+		$(TESTS) --test faults --test faults_all -- --nocapture --test-threads 1 $(ONLY)
+
 .PHONY: bench
 bench: ## Run the micro benchmarks
 	$(CARGO) bench --package catena-mqtt --package catena-shard
@@ -52,6 +62,18 @@ bench: ## Run the micro benchmarks
 compare: clients-installed ## Compare throughput and latency with mosquitto
 	$(CARGO) build --release --package catena
 	CATENA_BIN=$(TARGET)/release/catena tests/bench/compare.sh
+
+.PHONY: compare-cluster
+compare-cluster: clients-installed etcd-installed nats-installed cluster-built ## Compare a replicated cluster with mosquitto and NATS
+	tests/bench/replicated.py $(ARGS)
+
+.PHONY: failover
+failover: etcd-installed cluster-built ## Measure how long clients wait when a head or a tail is lost
+	tests/bench/failover.py $(ARGS)
+
+.PHONY: scale
+scale: etcd-installed cluster-built ## Measure memory, joining and the wire with 100,000 sessions
+	tests/bench/scale.py $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## Fuzz the codec (needs nightly Rust and cargo-fuzz; FUZZ_SECONDS for each target)
@@ -68,6 +90,15 @@ rules: ## Take the rules that are now tested off the list of untested rules
 broker: protoc
 	$(CARGO) build --workspace
 
+# What the benchmarks of a cluster start: the broker as users run it, and who starts it.
+.PHONY: cluster-built
+compare-cluster failover scale: export CATENA_BIN = $(TARGET)/release/catena
+compare-cluster failover scale: export CATENA_CLUSTER_BIN = $(TARGET)/debug/cluster
+compare-cluster failover scale: export PYTHONDONTWRITEBYTECODE = 1
+cluster-built: protoc
+	$(CARGO) build --release --package catena
+	$(CARGO) build --package catena-tests --bin cluster
+
 .PHONY: clients-installed
 clients-installed:
 	@tests/setup/clients.sh
@@ -75,6 +106,14 @@ clients-installed:
 .PHONY: etcd-installed
 etcd-installed:
 	@tests/setup/etcd.sh
+
+.PHONY: hosts-installed
+hosts-installed:
+	@tests/setup/hosts.sh
+
+.PHONY: nats-installed
+nats-installed:
+	@tests/setup/nats.sh
 
 .PHONY: protoc
 protoc:

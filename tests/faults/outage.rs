@@ -92,7 +92,7 @@ fn a_chain_that_lost_all_replicas_starts_empty_and_ends_the_sessions_that_touche
     let mut clients: Vec<Client> = guests.iter().enumerate().map(connect).collect();
 
     let before = cluster.wait_until_whole();
-    let nodes = before.shard(LOST.0).chain.clone();
+    let nodes = before.shard(LOST.0).chain();
     for node in &nodes {
         cluster.kill(node);
     }

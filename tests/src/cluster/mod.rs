@@ -4,6 +4,7 @@
 //! `control-1`, `backend-1`, `gateway-1` - and what they write is kept until the cluster is dropped: when a test fails it
 //! is shown. [`Load`](crate::verify::Load) watches what clients see meanwhile.
 
+mod command;
 mod network;
 mod plan;
 mod process;
@@ -21,11 +22,12 @@ use std::{
 };
 
 pub use self::{
+    command::{Command, Done, HELP, Who},
     network::{Cut, Hosts, Network},
     plan::Plan,
-    process::Process,
+    process::{Process, remove_directories},
     roles::Role,
-    status::{Gateway, Node, Shard, Status},
+    status::{Alarm, ControlPlane, Gateway, Node, Replica, Shard, Status},
     wait::wait_for,
 };
 
@@ -246,22 +248,30 @@ impl Cluster {
         Status::ask(&self.endpoints)
     }
 
+    /// The same for people.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn status_text(&self) -> Result<String, String> {
+        status::text(&self.endpoints)
+    }
+
     /// The control plane's leader, by the name of its process.
     ///
     /// # Panics
     /// When there is none for a long time.
     pub fn leader(&self) -> String {
-        wait_for("a leader", HEAL, || {
-            let leader = self.status()?.leader;
-            let found = self.control_planes.iter().find(|(_, address)| {
-                leader
-                    .trim_start_matches("http://")
-                    .starts_with(&address.to_string())
-            });
-            found
-                .map(|(name, _)| name.clone())
-                .ok_or_else(|| format!("{leader:?} leads"))
-        })
+        wait_for("a leader", HEAL, || self.find_leader())
+    }
+
+    fn find_leader(&self) -> Result<String, String> {
+        let leader = self.status()?.control_plane.leader;
+        let address = leader.trim_start_matches("http://");
+        let mut known = self.control_planes.iter();
+        known
+            .find(|(_, known)| known.to_string() == address)
+            .map(|(name, _)| name.clone())
+            .ok_or_else(|| format!("{leader:?} leads"))
     }
 
     /// Waits until all that is to run does, is registered, and every chain has all its replicas.
@@ -270,13 +280,15 @@ impl Cluster {
     /// When that does not come to be, with what the processes wrote.
     pub fn wait_until_whole(&mut self) -> Status {
         self.assert_nobody_ended();
-        wait_for("full strength", HEAL, || {
-            let status = self.status()?;
-            match self.what_lacks(&status) {
-                None => Ok(status),
-                Some(lack) => Err(format!("{lack}; {status:?}")),
-            }
-        })
+        wait_for("full strength", HEAL, || self.whole())
+    }
+
+    fn whole(&self) -> Result<Status, String> {
+        let status = self.status()?;
+        match self.what_lacks(&status) {
+            None => Ok(status),
+            Some(lack) => Err(format!("{lack}; {status:?}")),
+        }
     }
 
     fn what_lacks(&self, status: &Status) -> Option<String> {
@@ -284,13 +296,16 @@ impl Cluster {
             return Some(format!("{} shards", status.shards.len()));
         }
         for shard in &status.shards {
-            if shard.chain.len() != self.plan.redundancy || shard.learner.is_some() {
+            if shard.chain().len() != self.plan.redundancy || shard.has_learner() {
                 return Some(format!("shard {} is not whole", shard.shard));
             }
         }
         let runs = |name: &String| self.process(name).pid().is_some();
         let mut gateways = self.names(Role::Gateway).into_iter().filter(runs);
-        let lives = |name: &String| status.gateways.iter().any(|other| other.name == *name);
+        let lives = |name: &String| {
+            let mut gateways = status.gateways.iter();
+            gateways.any(|gateway| gateway.name == *name && gateway.live)
+        };
         gateways
             .find(|name| !lives(name))
             .map(|name| format!("{name} is not registered"))
@@ -334,6 +349,21 @@ impl Cluster {
             text += "\n";
         }
         text
+    }
+}
+
+impl Cluster {
+    /// Ends it as one ends a thing that is not needed any more: clients are told, the rest is killed.
+    pub fn stop(mut self) {
+        for name in self.names(Role::Gateway) {
+            let gateway = self.process_mut(&name);
+            // One that hangs would not hear it.
+            gateway.resume();
+            gateway.ask_to_end();
+        }
+        for name in self.names(Role::Gateway) {
+            self.process_mut(&name).wait_for_end(END);
+        }
     }
 }
 

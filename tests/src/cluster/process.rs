@@ -19,6 +19,9 @@ use crate::broker::announced_address;
 /// How often to look whether something has happened.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// What the directories of clusters begin with; the number of the process that made them follows.
+const PREFIX: &str = "catena-cluster-";
+
 /// How to start a process.
 #[derive(Debug, Clone)]
 pub struct Recipe {
@@ -243,7 +246,6 @@ fn read_from(file: &Path, from: u64) -> String {
 pub fn new_directory() -> PathBuf {
     use std::sync::atomic::{AtomicU32, Ordering};
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    const PREFIX: &str = "catena-cluster-";
     let temporary = std::env::temp_dir();
     for entry in fs::read_dir(&temporary).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -262,6 +264,20 @@ pub fn new_directory() -> PathBuf {
     let _ = fs::remove_dir_all(&directory);
     fs::create_dir_all(&directory).expect("the temporary directory can be written");
     directory
+}
+
+/// Removes what the clusters of this process have written, for one that ends at once.
+pub fn remove_directories() {
+    let ours = format!("{PREFIX}{}-", std::process::id());
+    for entry in fs::read_dir(std::env::temp_dir())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        if entry.file_name().to_string_lossy().starts_with(&ours) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// A file in the directory of a cluster whose test failed: somebody will want to read the logs.

@@ -9,34 +9,55 @@ use crate::broker::binary;
 /// The cluster at a glance.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Status {
-    /// Where the control plane's leader is reached; empty while there is none.
-    #[serde(default)]
-    pub leader: String,
+    /// Who decides.
+    #[serde(alias = "controlPlane")]
+    pub control_plane: ControlPlane,
     /// The chains of all shards that were founded.
+    #[serde(default)]
     pub shards: Vec<Shard>,
     /// The backends that registered.
-    pub nodes: Vec<Node>,
-    /// The gateways that shards take ops from.
-    pub gateways: Vec<Gateway>,
-    /// What an administrator should know, in words.
     #[serde(default)]
-    pub alarms: Vec<serde_json::Value>,
+    pub nodes: Vec<Node>,
+    /// The gateways that registered.
+    #[serde(default)]
+    pub gateways: Vec<Gateway>,
+    /// What an administrator should know.
+    #[serde(default)]
+    pub alarms: Vec<Alarm>,
+}
+
+/// The control plane.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ControlPlane {
+    /// Where its leader is reached; empty while there is none.
+    #[serde(default)]
+    pub leader: String,
+    /// Whether the leader has said all this: only it knows who is alive.
+    #[serde(default, alias = "fromLeader")]
+    pub from_leader: bool,
 }
 
 /// One chain.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Shard {
     /// Its number.
+    #[serde(default)]
     pub shard: u16,
     /// The version of its configuration.
     pub epoch: u64,
     /// How often it started empty.
     pub generation: u32,
-    /// The backends of its members by name, head first.
-    pub chain: Vec<String>,
-    /// The backend that joins behind the tail.
-    #[serde(default)]
-    pub learner: Option<String>,
+    /// Its members, head first, then the learner.
+    pub replicas: Vec<Replica>,
+}
+
+/// One copy of a shard.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Replica {
+    /// The backend that has it.
+    pub node: String,
+    /// What it is in the chain: `head`, `learner` ...
+    pub role: String,
 }
 
 /// One backend.
@@ -55,6 +76,19 @@ pub struct Gateway {
     pub name: String,
     /// One life of its process.
     pub incarnation: u64,
+    /// Whether shards take its ops.
+    #[serde(default)]
+    pub live: bool,
+}
+
+/// What an administrator should know.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Alarm {
+    /// As `chain-waits`.
+    pub kind: String,
+    /// In a sentence.
+    #[serde(default)]
+    pub text: String,
 }
 
 impl Status {
@@ -63,17 +97,8 @@ impl Status {
     /// # Errors
     /// What the command said, when it failed.
     pub fn ask(endpoints: &str) -> Result<Status, String> {
-        let output = Command::new(binary())
-            .args(["status", "-o", "json", "--control-plane", endpoints])
-            .output()
-            .map_err(|error| error.to_string())?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
-        }
-        serde_json::from_slice(&output.stdout).map_err(|error| {
-            let text = String::from_utf8_lossy(&output.stdout);
-            format!("{error} in {text}")
-        })
+        let text = run(&["-o", "json", "--control-plane", endpoints])?;
+        serde_json::from_str(&text).map_err(|error| format!("{error} in {text}"))
     }
 
     /// The chain of `shard`.
@@ -81,24 +106,70 @@ impl Status {
     /// # Panics
     /// When it has none.
     pub fn shard(&self, shard: u16) -> &Shard {
+        self.find(shard).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn find(&self, shard: u16) -> Result<&Shard, String> {
         let found = self.shards.iter().find(|chain| chain.shard == shard);
-        found.unwrap_or_else(|| panic!("shard {shard} has no chain: {self:?}"))
+        found.ok_or_else(|| format!("shard {shard} has no chain: {self:?}"))
     }
 }
 
 impl Shard {
+    /// The backends of the members, head first.
+    pub fn chain(&self) -> Vec<&str> {
+        let members = self.replicas.iter().filter(|replica| !replica.is_learner());
+        members.map(|replica| replica.node.as_str()).collect()
+    }
+
+    /// Whether somebody joins behind the tail.
+    pub fn has_learner(&self) -> bool {
+        self.replicas.iter().any(Replica::is_learner)
+    }
+
     /// The backend that ops go to.
     pub fn head(&self) -> &str {
-        self.chain.first().map_or("", String::as_str)
+        self.chain().first().copied().unwrap_or_default()
     }
 
     /// The backend that effects come from.
     pub fn tail(&self) -> &str {
-        self.chain.last().map_or("", String::as_str)
+        self.chain().last().copied().unwrap_or_default()
     }
 
     /// One between head and tail.
     pub fn middle(&self) -> Option<&str> {
-        (self.chain.len() > 2).then(|| self.chain[1].as_str())
+        let chain = self.chain();
+        (chain.len() > 2).then(|| chain[1])
     }
+}
+
+impl Replica {
+    fn is_learner(&self) -> bool {
+        self.role.to_lowercase().ends_with("learner")
+    }
+}
+
+/// What it says to people.
+///
+/// # Errors
+/// What the command said, when it failed.
+pub fn text(endpoints: &str) -> Result<String, String> {
+    run(&["--control-plane", endpoints])
+}
+
+fn run(arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new(binary())
+        .arg("status")
+        .args(arguments)
+        .output()
+        .map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
