@@ -53,7 +53,18 @@ impl Embedded {
     /// [`Error::Disk`] when another process has it, or it cannot be read; [`Error::Corrupt`] when it is not ours.
     pub async fn open(file: &Path) -> Result<Embedded, Error> {
         let file = file.to_owned();
-        let (disk, revision) = blocking(move || Disk::open(&file)).await?;
+        Embedded::begin(blocking(move || Disk::open(&file)).await?)
+    }
+
+    /// A store that ends with the process. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// None that is expected.
+    pub async fn in_memory() -> Result<Embedded, Error> {
+        Embedded::begin(blocking(Disk::in_memory).await?)
+    }
+
+    fn begin((disk, revision): (Disk, Revision)) -> Result<Embedded, Error> {
         let shared = Arc::new(Shared {
             disk,
             writing: Mutex::new(()),

@@ -31,6 +31,12 @@ async fn the_embedded_store_keeps_the_suite() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_embedded_store_keeps_the_suite_in_memory() {
+    suite::run(|_| async { Arc::new(Embedded::in_memory().await.unwrap()) as Arc<dyn Store> })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn etcd_keeps_the_suite() {
     let server = Server::start(&[]).await;
     let server = &server;

@@ -41,6 +41,17 @@ impl Disk {
         fs::File::open(directory)
             .and_then(|directory| directory.sync_all())
             .map_err(disk)?;
+        Disk::begin(database)
+    }
+
+    /// A file in memory, which ends with the process.
+    pub fn in_memory() -> Result<(Disk, Revision), Error> {
+        let backend = redb::backends::InMemoryBackend::new();
+        let database = Database::builder().create_with_backend(backend);
+        Disk::begin(database.map_err(disk)?)
+    }
+
+    fn begin(database: Database) -> Result<(Disk, Revision), Error> {
         let disk = Disk { database };
         disk.check_format()?;
         let leased = disk.list(&Prefix::ALL)?.entries.into_iter();
