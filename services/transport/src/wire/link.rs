@@ -90,7 +90,7 @@ impl Wire for Arc<Batch<Op>> {
 }
 
 /// Whether `count` things can be numbered from `first` on.
-fn numbered(what: &'static str, first: u64, count: usize) -> Result<(), Malformed> {
+pub(super) fn numbered(what: &'static str, first: u64, count: usize) -> Result<(), Malformed> {
     if first == 0 {
         return Err(Malformed { what });
     }

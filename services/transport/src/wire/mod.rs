@@ -5,6 +5,7 @@ mod bytes;
 mod chain;
 mod configuration;
 mod effect;
+mod hot;
 mod link;
 mod op;
 
@@ -24,6 +25,9 @@ pub struct Malformed {
     /// The field that is missing or out of range.
     pub what: &'static str,
 }
+
+/// Bytes that are no message at all.
+const NO_PROTOBUF: Malformed = Malformed { what: "protobuf" };
 
 /// A type of the core and its protobuf message.
 pub trait Wire: Sized {
