@@ -76,6 +76,11 @@ impl Clients {
         self.slab.iter().map(|(_, client)| client.id)
     }
 
+    /// Whether a client has not yet been sent all that is for it.
+    pub fn is_any_open(&self) -> bool {
+        self.slab.iter().any(|(_, client)| !client.is_closed)
+    }
+
     /// Whether the client behind `id` is gone.
     pub fn is_closed(&self, id: ConnId) -> bool {
         self.get(id).is_none_or(|client| client.is_closed)

@@ -2,20 +2,26 @@
 
 use std::sync::Arc;
 
-use catena_connection::Settings;
+use catena_chain::Incarnation;
+use catena_membership::{Cluster, GatewayIncarnation};
 use catena_slots::SlotTable;
+use tokio::sync::{mpsc, watch};
 
 /// A gateway's configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Names this life of the gateway; its workers are origins of it.
-    pub incarnation: u64,
+    /// Names this life of the gateway; its workers are origins of it `[C-43]`.
+    pub incarnation: GatewayIncarnation,
     /// Threads that serve clients; at least 1.
     pub workers: u16,
-    /// Where sessions, topics and filters live.
+    /// Where sessions, topics and filters live. It stays as it is for the life of a cluster.
     pub slots: SlotTable,
-    /// What Broker and listener say of connections.
-    pub clients: Arc<Settings>,
+    /// Who is a chain, and what clients may ask for. Changes of the latter are for new connections.
+    pub cluster: watch::Receiver<Arc<Cluster>>,
+    /// Whether the control plane hears us `[C-45]`.
+    pub heard: watch::Receiver<bool>,
+    /// Takes the backends that refuse connections or break them: see [`crate::limits::ACCUSATIONS`].
+    pub accusations: mpsc::Sender<Incarnation>,
     /// Open sockets; more are closed at once and counted.
     pub connections_max: usize,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use catena_runtime::shutdown::Shutdown;
+use catena_runtime::shutdown::{self, Shutdown, Trigger};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -14,10 +14,11 @@ use crate::{
     worker::{Acceptor, Worker},
 };
 
-/// What is seen of a gateway from outside.
+/// What is seen of a gateway from outside: of one life of it `[C-43]`.
 #[derive(Debug, Clone)]
 pub struct Gateway {
     counters: Vec<Arc<Counters>>,
+    over: Arc<Trigger>,
 }
 
 impl Gateway {
@@ -32,6 +33,8 @@ impl Gateway {
         let (workers, arrivals): (Vec<_>, Vec<_>) =
             (0..count).map(|_| mpsc::channel(ARRIVALS)).unzip();
         let room = Room::new(config.connections_max);
+        let (over, is_over) = shutdown::shutdown();
+        let over = Arc::new(over);
         let mut acceptor = Some(Acceptor {
             listeners,
             workers,
@@ -47,10 +50,17 @@ impl Gateway {
                 arrivals,
                 counters: counters.clone(),
                 shutdown: shutdown.clone(),
+                over: over.clone(),
+                is_over: is_over.clone(),
                 acceptor: acceptor.take(),
             })
             .collect();
-        (Gateway { counters }, workers)
+        (Gateway { counters, over }, workers)
+    }
+
+    /// Ends this life: its incarnation is not live any more `[C-43]`. All clients are closed, at once.
+    pub fn abandon(&self) {
+        self.over.begin();
     }
 
     /// What all workers have counted.

@@ -9,13 +9,13 @@ pub mod config;
 pub mod counters;
 pub mod gateway;
 pub mod limits;
-pub mod links;
 pub mod listener;
 pub mod worker;
 
 mod buffers;
 mod client;
 mod clients;
+mod cut;
 mod link;
 mod room;
 mod router;

@@ -69,23 +69,24 @@ pub const DIRECT_PUBLISHES: u64 = 8_192;
 /// Bytes of QoS 0 publishes that wait to be sent; one always fits.
 pub const DIRECT_BYTES: usize = 16 * 1024 * 1024;
 
-/// Effects after which they are acknowledged even if no op travels `[C-44]`.
-pub const ACK_EFFECTS: u64 = 256;
-
-/// Bytes of effects after which they are acknowledged even if no op travels `[C-44]`.
-pub const ACK_BYTES: usize = 64 * 1024;
-
 /// Milliseconds after which an idle link acknowledges what it took.
 pub const ACK_IDLE_MS: u64 = 50;
 
-/// Messages taken from a link before others on the thread have their turn.
+/// Messages taken from a lane of a link before others on the thread have their turn.
 pub const LINK_TURN_MESSAGES: usize = 32;
 
-/// Milliseconds before a link is opened again, the second time; the first is at once. Doubled each time.
-pub const REOPEN_MS: u64 = 20;
+/// Milliseconds that a connection to a shard has, from its dial to the answer to Open.
+pub const OPEN_MS: u64 = 2_000;
 
-/// The most milliseconds before a link is opened again.
-pub const REOPEN_MS_MAX: u64 = 2_000;
+/// Accusations of backends that wait for the control plane. Beyond it they are dropped: whoever is not reached is
+/// accused again.
+pub const ACCUSATIONS: usize = 64;
+
+/// Looks at the links in one failure time-out, for clients that need a shard which is out of reach `[C-45]`.
+pub const CUT_LOOKS: u32 = 4;
+
+/// Milliseconds that clients have to take their last word when the gateway's incarnation is over `[C-43]`.
+pub const ABANDON_MS: u64 = 1_000;
 
 /// Milliseconds that clients have to leave when the gateway drains.
 pub const DRAIN_MS: u64 = 10_000;
@@ -96,5 +97,3 @@ pub const SUMMARY_SECONDS: u64 = 60;
 const _: () = assert!(READ_ROOM_BYTES < READ_CHUNK_BYTES);
 const _: () = assert!(LARGE_PACKET_BYTES <= READ_CHUNK_BYTES - READ_ROOM_BYTES);
 const _: () = assert!(SPARE_BUFFER_BYTES <= HIGH_WATER_BYTES);
-const _: () = assert!(REOPEN_MS < REOPEN_MS_MAX);
-const _: () = assert!(ACK_BYTES < LINK_PUBLISH_BYTES);

@@ -19,6 +19,13 @@ use crate::{
     worker::{Acceptor, Arrival},
 };
 
+/// A port that is ours, and closed: whoever connects is refused.
+#[derive(Debug)]
+pub struct Port {
+    socket: Socket,
+    address: SocketAddr,
+}
+
 /// An open port.
 #[derive(Debug)]
 pub struct Listener {
@@ -36,12 +43,12 @@ pub struct BindError {
     pub source: io::Error,
 }
 
-impl Listener {
-    /// Opens a port; 0 lets the system choose. An IPv6 address takes no IPv4 clients, so that both can be named.
+impl Port {
+    /// Takes a port; 0 lets the system choose. An IPv6 address takes no IPv4 clients, so that both can be named.
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn bind(address: SocketAddr) -> Result<Listener, BindError> {
+    pub fn take(address: SocketAddr) -> Result<Port, BindError> {
         let bind = || {
             let socket = Socket::new(
                 Domain::for_address(address),
@@ -55,12 +62,40 @@ impl Listener {
             }
             socket.set_nonblocking(true)?;
             socket.bind(&address.into())?;
-            socket.listen(BACKLOG)?;
-            let socket = TcpListener::from(socket);
-            let address = socket.local_addr()?;
-            Ok(Listener { socket, address })
+            let bound = socket.local_addr()?;
+            let bound = bound.as_socket().unwrap_or(address);
+            Ok((socket, bound))
         };
-        bind().map_err(|source| BindError { address, source })
+        let (socket, address) = bind().map_err(|source| BindError { address, source })?;
+        Ok(Port { socket, address })
+    }
+
+    /// Opens it: the system takes clients from now on.
+    ///
+    /// # Errors
+    /// When the system refuses: somebody else has opened the same port meanwhile.
+    pub fn open(self) -> Result<Listener, BindError> {
+        let Port { socket, address } = self;
+        socket
+            .listen(BACKLOG)
+            .map_err(|source| BindError { address, source })?;
+        let socket = TcpListener::from(socket);
+        Ok(Listener { socket, address })
+    }
+
+    /// The address with the port that the system chose.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Listener {
+    /// Takes a port and opens it.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn bind(address: SocketAddr) -> Result<Listener, BindError> {
+        Port::take(address)?.open()
     }
 
     /// The address with the port that the system chose.
@@ -70,15 +105,16 @@ impl Listener {
 }
 
 impl Acceptor {
-    /// Accepts on all listeners until the gateway drains.
-    pub fn start(self, shutdown: &Shutdown, counters: &Arc<Counters>) {
+    /// Accepts on all listeners until the gateway drains or its life is over.
+    pub fn start(self, shutdown: &Shutdown, is_over: &Shutdown, counters: &Arc<Counters>) {
         for listener in self.listeners {
             let deal = Deal {
                 workers: self.workers.clone(),
                 next: 0,
                 room: self.room.clone(),
             };
-            spawn_local(accept(listener, deal, shutdown.clone(), counters.clone()));
+            let end = [shutdown.clone(), is_over.clone()];
+            spawn_local(accept(listener, deal, end, counters.clone()));
         }
     }
 }
@@ -93,7 +129,7 @@ struct Deal {
 async fn accept(
     listener: Listener,
     mut deal: Deal,
-    mut shutdown: Shutdown,
+    [mut shutdown, mut is_over]: [Shutdown; 2],
     counters: Arc<Counters>,
 ) {
     let socket = match tokio::net::TcpListener::from_std(listener.socket) {
@@ -103,9 +139,10 @@ async fn accept(
     };
     loop {
         let accepted = tokio::select! {
-            // Both only wait.
+            // All only wait.
             accepted = socket.accept() => accepted,
             () = shutdown.begun() => return,
+            () = is_over.begun() => return,
         };
         match accepted {
             Ok((stream, _)) => {

@@ -17,7 +17,6 @@ use crate::{buffers::Buffers, counters::Counters, link::Link};
 /// A worker's links, one per shard.
 #[derive(Debug)]
 pub(crate) struct Router {
-    pub origin: Origin,
     pub slots: SlotTable,
     pub links: Vec<Link>,
     pub buffers: Buffers,
@@ -26,9 +25,8 @@ pub(crate) struct Router {
 
 impl Router {
     pub fn new(origin: Origin, slots: SlotTable, counters: Arc<Counters>) -> Router {
-        let links = slots.shards().map(|_| Link::new()).collect();
+        let links = slots.shards().map(|_| Link::new(origin)).collect();
         Router {
-            origin,
             slots,
             links,
             buffers: Buffers::default(),

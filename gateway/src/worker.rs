@@ -12,12 +12,18 @@ use std::{
 };
 
 use bytes::BytesMut;
+use catena_chain::Incarnation;
 use catena_connection::{Input, Settings, input::Now};
+use catena_membership::Cluster;
 use catena_mqtt::ReasonCode;
-use catena_runtime::shutdown::Shutdown;
+use catena_runtime::shutdown::{Shutdown, Trigger};
 use catena_shard::{ConnId, Origin};
-use catena_slots::ShardId;
-use tokio::{net::TcpStream, sync::mpsc, task::spawn_local};
+use catena_transport::Dial;
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, watch},
+    task::spawn_local,
+};
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -25,9 +31,9 @@ use crate::{
     clients::Clients,
     config::Config,
     counters::Counters,
-    limits::DRAIN_MS,
+    cut,
+    limits::{ABANDON_MS, DRAIN_MS},
     link,
-    links::Dial,
     listener::Listener,
     room::{Room, Seat},
     router::Router,
@@ -49,8 +55,19 @@ pub struct Worker {
     pub(crate) arrivals: mpsc::Receiver<Arrival>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) shutdown: Shutdown,
+    pub(crate) over: Arc<Trigger>,
+    pub(crate) is_over: Shutdown,
     /// With the first worker alone: it accepts for all.
     pub(crate) acceptor: Option<Acceptor>,
+}
+
+/// How a worker came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It drained, as it was told to.
+    Drained,
+    /// The gateway's incarnation is not live any more: it is to register anew `[C-43]`.
+    Over,
 }
 
 /// What accepts sockets and deals them to the workers.
@@ -70,17 +87,20 @@ pub(crate) struct Shared {
     /// What all connections read into; empty between reads.
     pub chunk: RefCell<BytesMut>,
     pub counters: Arc<Counters>,
-    settings: Arc<Settings>,
+    /// Of new connections.
+    settings: RefCell<Arc<Settings>>,
+    accusations: mpsc::Sender<Incarnation>,
+    over: Arc<Trigger>,
     started: Instant,
     random: RandomState,
     draws: Cell<u64>,
 }
 
 impl Worker {
-    /// Serves clients until the gateway has drained.
-    pub async fn run<D: Dial>(mut self, dial: D) {
+    /// Serves clients until the gateway has drained, or its life is over. What it spawned is to end with its thread.
+    pub async fn run<D: Dial>(mut self, dial: D) -> Ended {
         let origin = Origin::Gateway {
-            incarnation: self.config.incarnation,
+            incarnation: self.config.incarnation.0,
             worker: self.index,
         };
         let router = Router::new(origin, self.config.slots.clone(), self.counters.clone());
@@ -90,29 +110,43 @@ impl Worker {
             timers: RefCell::default(),
             chunk: RefCell::default(),
             counters: self.counters.clone(),
-            settings: self.config.clients.clone(),
+            settings: RefCell::default(),
+            accusations: self.config.accusations.clone(),
+            over: self.over.clone(),
             started: Instant::now(),
             random: RandomState::new(),
             draws: Cell::new(0),
         });
+        shared.learn(&self.config.cluster.borrow_and_update().clone());
         for shard in self.config.slots.shards() {
-            spawn_local(link::task::run(shared.clone(), shard, dial.clone()));
+            spawn_local(link::carrier::run(shared.clone(), shard, dial.clone()));
         }
+        spawn_local(follow(shared.clone(), self.config.cluster.clone()));
         spawn_local(run_timers(shared.clone()));
+        spawn_local(cut::watch(shared.clone(), self.config.clone()));
         if let Some(acceptor) = self.acceptor.take() {
-            acceptor.start(&self.shutdown, &self.counters);
+            acceptor.start(&self.shutdown, &self.is_over, &self.counters);
         }
         loop {
             tokio::select! {
-                // Both only wait.
+                // All only wait.
                 arrival = self.arrivals.recv() => match arrival {
                     Some(arrival) => shared.welcome(arrival),
                     None => break,
                 },
                 () = self.shutdown.begun() => break,
+                () = self.is_over.begun() => break,
             }
         }
-        shared.drain(self.index).await;
+        tokio::select! {
+            // What a drain waits for never comes once the shards refuse us.
+            biased;
+            () = self.is_over.begun() => {
+                shared.close_all(self.index).await;
+                Ended::Over
+            }
+            () = shared.drain(self.index) => Ended::Drained,
+        }
     }
 }
 
@@ -120,6 +154,19 @@ impl Shared {
     /// Milliseconds since the worker started.
     pub fn now(&self) -> Now {
         Now(self.started.elapsed().as_millis() as u64)
+    }
+
+    /// The same clock, as links read it.
+    pub fn micros(&self) -> catena_chain::Now {
+        catena_chain::Now {
+            monotonic: self.started.elapsed().as_micros() as u64,
+            ..catena_chain::Now::default()
+        }
+    }
+
+    /// The moment `at`.
+    pub fn instant(&self, at: Now) -> Instant {
+        self.started + Duration::from_millis(at.0)
     }
 
     fn welcome(self: &Rc<Shared>, arrival: Arrival) {
@@ -137,7 +184,7 @@ impl Shared {
         let id = self
             .clients
             .borrow_mut()
-            .insert(self.settings.clone(), entropy, now);
+            .insert(self.settings.borrow().clone(), entropy, now);
         debug!(conn = id.0, ?peer, "accepted");
         spawn_local(Task::new(self.clone(), id, socket, arrival.seat, now));
     }
@@ -148,24 +195,28 @@ impl Shared {
         self.random.hash_one(self.draws.get())
     }
 
-    /// Between half of `milliseconds` and one and a half of it.
-    pub fn jittered(&self, milliseconds: u64) -> u64 {
-        milliseconds / 2 + self.draw() % (milliseconds + 1)
-    }
-
-    /// The transport of a link is gone.
-    pub fn link_broke(&self, shard: ShardId) {
-        let clients = &mut *self.clients.borrow_mut();
+    /// Takes what the control plane tells: what a chain is, and what clients may ask for.
+    fn learn(&self, cluster: &Cluster) {
         let router = &mut *self.router.borrow_mut();
-        self.counters.links_broken.add();
-        router.link(shard).closed();
-        let now = self.now();
-        for conn in router.link(shard).take_waiting() {
-            if let Some(client) = clients.get_mut(conn) {
-                client.handle(Input::Progress(shard), now, router);
-                client.wake();
+        for (shard, link) in router.slots.shards().zip(&mut router.links) {
+            if let Some(configuration) = cluster.chains.get(&shard) {
+                link.learn(configuration);
             }
         }
+        let settings = cluster.client_settings();
+        if **self.settings.borrow() != settings {
+            self.settings.replace(Arc::new(settings));
+        }
+    }
+
+    /// The backend refused a connection or broke one: the control plane looks at once whether it is there.
+    pub fn accuse(&self, backend: Incarnation) {
+        let _ = self.accusations.try_send(backend);
+    }
+
+    /// This life of the gateway is over, for all workers `[C-43]`.
+    pub fn abandon(&self) {
+        self.over.begin();
     }
 
     /// Sends all clients away and waits until they are gone `[F-26]`.
@@ -184,6 +235,21 @@ impl Shared {
         }
     }
 
+    /// Closes all clients: no shard takes their last ops, so that nothing is waited for but their sockets `[C-43]`.
+    async fn close_all(&self, worker: u16) {
+        self.tell_all_to_leave();
+        let begun = Instant::now();
+        let grace = Duration::from_millis(ABANDON_MS);
+        while self.clients.borrow().is_any_open() && begun.elapsed() < grace {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let clients = self.clients.borrow().len();
+        warn!(
+            worker,
+            clients, "the gateway's registration is over: all clients are closed"
+        );
+    }
+
     fn tell_all_to_leave(&self) {
         let clients = &mut *self.clients.borrow_mut();
         let router = &mut *self.router.borrow_mut();
@@ -195,6 +261,14 @@ impl Shared {
                 client.wake();
             }
         }
+    }
+}
+
+/// Takes the news, for ever. With the control plane away the last word stays good.
+async fn follow(worker: Rc<Shared>, mut cluster: watch::Receiver<Arc<Cluster>>) {
+    while cluster.changed().await.is_ok() {
+        let news = cluster.borrow_and_update().clone();
+        worker.learn(&news);
     }
 }
 
@@ -210,7 +284,7 @@ async fn run_timers(worker: Rc<Shared>) {
                 return Poll::Ready(());
             }
             // A poll comes when an earlier entry was made, or when the sleep is over: a new one is right for both.
-            let until = worker.started + Duration::from_millis(until.0);
+            let until = worker.instant(until);
             sleep.set(Some(tokio::time::sleep_until(until.into())));
             sleep
                 .as_mut()

@@ -1,4 +1,5 @@
-//! A transport that breaks: before a message, or behind it, in either direction; and a dialler that fails now and then.
+//! Transports that break: before a message, or behind it, in either direction, on either lane; and a dialler that fails
+//! now and then.
 
 use std::{
     cell::RefCell,
@@ -6,10 +7,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use catena_backend::{Port, port::Connection};
-use catena_gateway::links::{Broken, Dial, Transport};
-use catena_shard::wire::{FromShard, ToShard};
+use catena_chain::Member;
+use catena_replicated::{FromOrigin, ToOrigin};
 use catena_slots::ShardId;
+use catena_transport::{Broken, Dial, DialError, Transport};
 
 /// One in so many messages meets a break.
 const BREAKS: u64 = 25;
@@ -36,30 +37,29 @@ impl Random {
 
 /// Dials transports that break.
 #[derive(Debug, Clone)]
-pub struct Breaking {
-    ports: Rc<[Port]>,
+pub struct Breaking<D> {
+    inner: D,
     random: Rc<RefCell<Random>>,
 }
 
-impl Breaking {
-    pub fn new(ports: &[Port], random: Random) -> Breaking {
+impl<D> Breaking<D> {
+    pub fn new(inner: D, random: Random) -> Breaking<D> {
         Breaking {
-            ports: ports.into(),
+            inner,
             random: Rc::new(RefCell::new(random)),
         }
     }
 }
 
-impl Dial for Breaking {
-    type Transport = Fragile;
+impl<D: Dial> Dial for Breaking<D> {
+    type Transport = Fragile<D::Transport>;
 
-    async fn dial(&self, shard: ShardId) -> Result<Fragile, Broken> {
+    async fn dial(&self, shard: ShardId, to: Member) -> Result<Self::Transport, DialError> {
         if self.random.borrow_mut().one_in(FAILURES) {
-            return Err(broken());
+            return Err(DialError::Refused("the test refuses it".to_owned()));
         }
-        let inner = self.ports[shard.index()].connect();
         Ok(Fragile {
-            inner,
+            inner: self.inner.dial(shard, to).await?,
             random: self.random.clone(),
             is_broken: false,
             reader: None,
@@ -69,8 +69,8 @@ impl Dial for Breaking {
 
 /// A transport that breaks.
 #[derive(Debug)]
-pub struct Fragile {
-    inner: Connection,
+pub struct Fragile<T> {
+    inner: T,
     random: Rc<RefCell<Random>>,
     is_broken: bool,
     /// Who is to be told of a break.
@@ -81,7 +81,7 @@ fn broken() -> Broken {
     Broken("the test broke it".to_owned())
 }
 
-impl Fragile {
+impl<T> Fragile<T> {
     fn fate(&self, chances: u64) -> bool {
         self.random.borrow_mut().one_in(chances)
     }
@@ -94,15 +94,15 @@ impl Fragile {
     }
 }
 
-impl Transport for Fragile {
+impl<T: Transport> Transport for Fragile<T> {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         if self.is_broken {
             return Poll::Ready(Err(broken()));
         }
-        self.inner.poll_ready(cx).map_err(|_| broken())
+        self.inner.poll_ready(cx)
     }
 
-    fn send(&mut self, message: ToShard) -> Result<(), Broken> {
+    fn send(&mut self, message: FromOrigin) -> Result<(), Broken> {
         if self.fate(BREAKS) {
             self.shatter();
             // It may have arrived all the same, and the sender may not know that it did not.
@@ -110,18 +110,15 @@ impl Transport for Fragile {
                 return if self.fate(2) { Ok(()) } else { Err(broken()) };
             }
         }
-        self.inner.send(message).map_err(|_| broken())
+        self.inner.send(message)
     }
 
-    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<FromShard, Broken>> {
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<ToOrigin, Broken>> {
         if self.is_broken {
             return Poll::Ready(Err(broken()));
         }
         self.reader = Some(cx.waker().clone());
-        let outcome = self
-            .inner
-            .poll_receive(cx)
-            .map(|message| message.ok_or_else(broken));
+        let outcome = self.inner.poll_receive(cx);
         if outcome.is_ready() && self.fate(BREAKS) {
             self.is_broken = true;
             if self.fate(2) {

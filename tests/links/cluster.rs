@@ -1,96 +1,243 @@
 //! A gateway and shards in this process, with links that break.
 
-use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 
-use catena_backend::{Host, Port};
-use catena_gateway::{Config, Gateway, listener::Listener};
+use catena_backend::{Backend, Options, Pulse, Voice};
+use catena_chain::{
+    Configuration, Epoch, Generation, Incarnation, Member, ReplicaId, message::Report,
+};
+use catena_gateway::{Config, Gateway, limits::ACCUSATIONS, listener::Listener, worker::Ended};
+use catena_membership::{Cluster as Told, GatewayIncarnation};
 use catena_runtime::{
-    shutdown::{self, Trigger},
+    shutdown::{self, Shutdown, Trigger},
     threads::{self, Thread},
 };
-use catena_shard::Settings;
-use catena_slots::SlotTable;
-use tokio::task::spawn_local;
+use catena_slots::{ShardId, SlotTable};
+use catena_topology::Layout;
+use catena_transport::Local;
+use tokio::{
+    sync::{mpsc, watch},
+    task::spawn_local,
+};
 
 use crate::breaking::{Breaking, Random};
 
-const INCARNATION: u64 = 7;
+/// The gateway.
+pub const GATEWAY: u64 = 7;
+
+/// The first backend; the next has the next number.
+const BACKEND: u64 = 1;
+
+/// What a test wants of the cluster.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    pub shards: usize,
+    pub workers: u16,
+    /// Whether links break, and when.
+    pub breaking: Option<u64>,
+}
 
 /// A running cluster. Dropping it drains and stops it.
 pub struct Cluster {
     pub address: SocketAddr,
+    told: watch::Sender<Arc<Told>>,
+    heard: watch::Sender<bool>,
+    local: Local<Backend>,
     gateway: Gateway,
+    accused: mpsc::Receiver<Incarnation>,
+    ended: std::sync::mpsc::Receiver<Ended>,
     drain: Trigger,
     stop: Trigger,
+    stopped: Shutdown,
+    backends: u64,
     threads: Vec<Thread>,
 }
 
-impl Cluster {
-    /// Starts `shards` shards on one thread, and a gateway of `workers` workers on others.
-    pub fn start(shards: usize, workers: u16, seed: u64) -> Cluster {
-        let slots = SlotTable::even(shards, 0).expect("a few shards");
-        let hosts = slots.shards().map(|shard| {
-            let (mut host, port) = Host::new(shard, 1);
-            host.configure(&Settings::new(shard, slots.clone()));
-            host.set_gateways(1, &[INCARNATION]);
-            (host, port)
-        });
-        let (hosts, ports): (Vec<Host>, Vec<Port>) = hosts.unzip();
-        let (stop, stopped) = shutdown::shutdown();
-        let peers: Vec<_> = slots.shards().zip(ports.iter().cloned()).collect();
-        let main = {
-            let (mut stopped, slots) = (stopped.clone(), slots.clone());
-            move || async move {
-                for (shard, host) in slots.shards().zip(hosts) {
-                    let others = peers
-                        .iter()
-                        .filter(|(peer, _)| *peer != shard)
-                        .cloned()
-                        .collect();
-                    spawn_local(host.run(others));
-                }
-                stopped.begun().await;
-            }
-        };
-        let mut running = vec![threads::start("shards", main).expect("a thread")];
+/// Nobody to report to.
+struct Nobody;
 
+impl Voice for Nobody {
+    fn report(&self, _: Report) {}
+    fn accuse(&self, _: Incarnation) {}
+}
+
+fn told(shards: usize) -> Told {
+    let slots = SlotTable::even(shards, 0).expect("a few shards");
+    let founded = |shard| {
+        let founder = Member {
+            id: ReplicaId(1),
+            incarnation: Incarnation(BACKEND),
+        };
+        let (epoch, generation) = (Epoch(1), Generation(1));
+        let chain = Configuration::founded(shard, epoch, generation, founder);
+        (shard, chain)
+    };
+    let mut told = Told {
+        version: GATEWAY,
+        chains: slots.shards().map(founded).collect(),
+        layout: Some(Layout {
+            partitions: 1,
+            workers: shards as u16,
+            slots,
+        }),
+        gateways_version: GATEWAY,
+        gateways: [GATEWAY].into(),
+        settings_version: 1,
+        ..Told::default()
+    };
+    told.broker.advanced.failure_timeout_seconds = catena_resources::Seconds::from_millis(500);
+    told
+}
+
+impl Cluster {
+    /// Starts `shards` shards on one thread, and a gateway of `workers` workers on others, with links that break.
+    pub fn start(shards: usize, workers: u16, seed: u64) -> Cluster {
+        Cluster::of(Plan {
+            shards,
+            workers,
+            breaking: Some(seed),
+        })
+    }
+
+    /// Starts what `plan` says.
+    pub fn of(plan: Plan) -> Cluster {
+        let (told, cluster) = watch::channel(Arc::new(told(plan.shards)));
+        let (heard, is_heard) = watch::channel(true);
         let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
         let address = listener.address();
         let (drain, draining) = shutdown::shutdown();
-        let clients = Arc::default();
+        let (stop, stopped) = shutdown::shutdown();
+        let (accusations, accused) = mpsc::channel(ACCUSATIONS);
+        let layout = cluster.borrow().layout.clone().expect("it is laid out");
         let config = Config {
-            incarnation: INCARNATION,
-            workers,
-            slots,
-            clients,
+            incarnation: GatewayIncarnation(GATEWAY),
+            workers: plan.workers,
+            slots: layout.slots,
+            cluster,
+            heard: is_heard,
+            accusations,
             connections_max: 1000,
         };
         let (gateway, workers) = Gateway::new(&config, vec![listener], &draining);
-        for (index, worker) in workers.into_iter().enumerate() {
-            let (ports, mut stopped) = (ports.clone(), stopped.clone());
-            let main = move || async move {
-                worker
-                    .run(Breaking::new(
-                        &ports,
-                        Random::new(seed * 101 + index as u64),
-                    ))
-                    .await;
-                stopped.begun().await;
-            };
-            running.push(threads::start("worker", main).expect("a thread"));
-        }
-        Cluster {
+        let (end, ended) = std::sync::mpsc::channel();
+        let mut cluster = Cluster {
             address,
+            told,
+            heard,
+            local: Local::default(),
             gateway,
+            accused,
+            ended,
             drain,
             stop,
-            threads: running,
+            stopped: stopped.clone(),
+            backends: 0,
+            threads: Vec::new(),
+        };
+        cluster.start_backend();
+        for (index, worker) in workers.into_iter().enumerate() {
+            let (local, end, mut stopped) = (cluster.local.clone(), end.clone(), stopped.clone());
+            let main = move || async move {
+                let ended = match plan.breaking {
+                    Some(seed) => {
+                        let random = Random::new(seed * 101 + index as u64);
+                        worker.run(Breaking::new(local, random)).await
+                    }
+                    None => worker.run(local).await,
+                };
+                let _ = end.send(ended);
+                // What is behind sockets may still have to leave.
+                stopped.begun().await;
+            };
+            let thread = threads::start("worker", main).expect("a thread");
+            cluster.threads.push(thread);
         }
+        cluster
     }
 
-    /// How many links broke so far.
+    /// Starts one more backend, and returns its incarnation.
+    pub fn start_backend(&mut self) -> Incarnation {
+        let me = Incarnation(BACKEND + self.backends);
+        self.backends += 1;
+        let (backend, shards) = Backend::new(Options {
+            me,
+            threads: NonZeroUsize::MIN,
+            cluster: self.told.subscribe(),
+            heard: self.heard.subscribe(),
+            voice: Arc::new(Nobody),
+            pulse: Pulse::default(),
+        });
+        self.local.add(me, backend);
+        let (local, mut stopped) = (self.local.clone(), self.stopped.clone());
+        let main = move || async move {
+            for shards in shards {
+                spawn_local(shards.run(local.clone(), local.clone()));
+            }
+            stopped.begun().await;
+        };
+        let thread = threads::start("shards", main).expect("a thread");
+        self.threads.push(thread);
+        me
+    }
+
+    /// Tells everybody something new.
+    pub fn tell(&self, change: impl FnOnce(&mut Told)) {
+        self.told.send_modify(|told| {
+            let mut next = Told::clone(told);
+            next.version += 1;
+            change(&mut next);
+            *told = Arc::new(next);
+        });
+    }
+
+    /// Nobody listens as `backend` any more, and its shards are out of reach.
+    pub fn hide(&self, backend: Incarnation) {
+        self.local.remove(backend);
+    }
+
+    /// Whether the control plane hears us.
+    pub fn set_heard(&self, is_heard: bool) {
+        self.heard.send_replace(is_heard);
+    }
+
+    /// A shard has lost all that it held, and starts empty on `backend`.
+    pub fn start_empty(&self, shard: ShardId, backend: Incarnation) {
+        self.tell(|told| {
+            told.settings_version += 1;
+            if let Some(chain) = told.chains.get_mut(&shard) {
+                let founder = Member {
+                    id: ReplicaId(chain.founder.0 + 1),
+                    incarnation: backend,
+                };
+                let (epoch, generation) = (chain.epoch.next(), chain.generation.next());
+                *chain = Configuration::founded(shard, epoch, generation, founder);
+            }
+        });
+    }
+
+    /// How many connections to shards broke so far.
     pub fn links_broken(&self) -> u64 {
         self.gateway.counts().links_broken
+    }
+
+    /// Who was accused so far.
+    pub fn accused(&mut self) -> Vec<Incarnation> {
+        let mut accused = Vec::new();
+        while let Ok(backend) = self.accused.try_recv() {
+            accused.push(backend);
+        }
+        accused
+    }
+
+    /// The gateway's drain begins.
+    pub fn drain(&self) {
+        self.drain.begin();
+    }
+
+    /// How the next worker ends.
+    pub fn ended(&self) -> Ended {
+        let patience = Duration::from_secs(20);
+        self.ended.recv_timeout(patience).expect("a worker ends")
     }
 }
 

@@ -1,6 +1,10 @@
-//! What a link keeps, sends again and gives up.
+//! What a link keeps, sends again and gives up, for the clients of a gateway.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
+use catena_chain::{Epoch, Generation, Incarnation, Member, Now as ChainNow, ReplicaId, Stamp};
+use catena_replicated::FromOrigin;
 use catena_shard::{ClientKey, Message, SessionId, Who, op::Credit};
 use catena_slots::ShardId;
 
@@ -8,6 +12,7 @@ use super::*;
 
 const CLIENT: ConnId = ConnId(1);
 const OTHER: ConnId = ConnId(2);
+const GENERATION: Generation = Generation(1);
 
 fn who() -> Who {
     let session = SessionId {
@@ -61,16 +66,67 @@ fn push_control(link: &mut Link) -> u64 {
         .expect("it is never refused")
 }
 
-fn open() -> Link {
-    let mut link = Link::new();
-    assert_eq!(link.opened(1, 0, 0, |_| false), Opened::Yes);
+fn configuration(epoch: u64) -> Configuration {
+    let member = Member {
+        id: ReplicaId(1),
+        incarnation: Incarnation(1),
+    };
+    Configuration::founded(ShardId(0), Epoch(epoch), GENERATION, member)
+}
+
+/// A link that has heard of its shard.
+fn known() -> Link {
+    let origin = Origin::Gateway {
+        incarnation: 1,
+        worker: 0,
+    };
+    let mut link = Link::new(origin);
+    link.uplink.adopt(configuration(1), &mut Vec::new());
     link
 }
 
-/// The next message: its kind, and the ops in it.
+/// A shard that answers: where its link goes on is `applied_through`, and whose clients are gone is `is_closed`.
+fn answer(link: &mut Link, applied_through: u64, is_closed: impl Fn(ConnId) -> bool) {
+    let wanted = link.uplink.wanted(ChainNow::default());
+    let is_ops = |wanted: &catena_chain::Wanted| wanted.lane == Lane::Ops;
+    let ops = wanted.iter().find(|(wanted, _)| is_ops(wanted));
+    let (ops, _) = ops.expect("the lane of ops is closed");
+    let opened = ToOrigin::OpsOpened {
+        generation: GENERATION,
+        applied_through,
+        now: Stamp(0),
+    };
+    let actions = &mut Vec::new();
+    link.receive(
+        ChainNow::default(),
+        ops.connection,
+        opened,
+        is_closed,
+        actions,
+    );
+    assert!(
+        matches!(actions[..], [Action::Opened { .. }]),
+        "{actions:?}"
+    );
+}
+
+fn open() -> Link {
+    let mut link = known();
+    answer(&mut link, 0, |_| false);
+    link
+}
+
+/// The lane of ops breaks.
+fn break_ops(link: &mut Link) {
+    let ops = link.uplink.opened(Lane::Ops).expect("it is open");
+    link.uplink.lost(ops, ChainNow::default(), &mut Vec::new());
+}
+
+/// The next message of the lane of ops: the number of its first op, and all.
 fn sent(link: &mut Link) -> (u64, Vec<Op>) {
-    match link.next() {
-        Some(ToShard::Ops { batch, .. }) => (batch.first, batch.ops.clone()),
+    let ops = link.uplink.opened(Lane::Ops).expect("it is open");
+    match link.uplink.next(ops) {
+        Some(FromOrigin::Ops { batch, .. }) => (batch.first, batch.ops.clone()),
         other => panic!("{other:?}"),
     }
 }
@@ -85,11 +141,6 @@ fn a_full_window_stops_publishes_alone() {
     assert_eq!(push_publish(&mut link, CLIENT), Err(Full));
     let number = push_control(&mut link);
     assert_eq!(number, LINK_PUBLISHES as u64 + 1);
-    sent(&mut link);
-    assert_eq!(push_publish(&mut link, CLIENT), Err(Full));
-    link.await_progress(CLIENT);
-    assert_eq!(link.progress(number, 0), [CLIENT]);
-    push_publish(&mut link, CLIENT).expect("room again");
 }
 
 // Else its second message could arrive whose first does not; both are resent by the client [F-43].
@@ -99,9 +150,9 @@ fn publishes_of_a_client_that_is_gone_are_given_up_together() {
     push_publish(&mut link, CLIENT).unwrap();
     push_publish(&mut link, OTHER).unwrap();
     sent(&mut link);
-    link.closed();
+    break_ops(&mut link);
     push_publish(&mut link, CLIENT).unwrap();
-    assert_eq!(link.opened(1, 0, 0, |conn| conn == CLIENT), Opened::Yes);
+    answer(&mut link, 0, |conn| conn == CLIENT);
     let (first, ops) = sent(&mut link);
     assert!(
         matches!((first, &ops[..]), (1, [Op::Noop, Op::Publish(_)])),
@@ -115,51 +166,23 @@ fn publishes_of_a_client_that_is_gone_are_given_up_together() {
         matches!((first, &ops[..]), (4, [Op::Noop, Op::Publish(_)])),
         "{ops:?}"
     );
+    link.forget(CLIENT);
+    push_publish(&mut link, CLIENT).unwrap();
+    assert!(matches!(&sent(&mut link).1[..], [Op::Publish(_)]));
 }
 
-// What the shard says that it has applied is not sent again; only what is committed is forgotten [C-40].
+// What the shard has applied is answered by it, so that nothing of that client is to be held back [C-40] [F-43].
 #[test]
-fn what_was_applied_is_not_sent_again() {
+fn what_is_not_sent_again_is_not_given_up() {
     let mut link = open();
     for _ in 0..3 {
-        push_control(&mut link);
+        push_publish(&mut link, CLIENT).unwrap();
         sent(&mut link);
     }
-    link.closed();
-    assert_eq!(link.opened(1, 2, 1, |_| false), Opened::Yes);
-    assert_eq!(sent(&mut link).0, 3);
-    assert!(link.next().is_none());
-    link.closed();
-    assert!(matches!(
-        link.open(Origin::Gateway {
-            incarnation: 1,
-            worker: 0
-        }),
-        ToShard::Open {
-            first_uncommitted: 2,
-            ..
-        }
-    ));
-}
-
-// A connection that waited for the lane's last word would wait for ever [F-41].
-#[test]
-fn the_direct_lane_counts_what_a_break_lost() {
-    let mut link = open();
-    assert_eq!(link.push_direct(publish(CLIENT, QoS::AtMostOnce, 1)), Ok(1));
-    assert_eq!(link.push_direct(publish(CLIENT, QoS::AtMostOnce, 1)), Ok(2));
-    assert!(matches!(link.next(), Some(ToShard::Direct { publishes, .. }) if publishes.len() == 2));
-    link.progress(0, 1);
-    assert_eq!(link.direct_through(), 1);
-    link.push_direct(publish(CLIENT, QoS::AtMostOnce, 1))
-        .unwrap();
-    link.closed();
-    assert_eq!(link.direct_through(), 2);
-    link.opened(1, 0, 0, |_| false);
-    assert!(matches!(link.next(), Some(ToShard::Direct { publishes, .. }) if publishes.len() == 1));
-    // The new transport counts from 1.
-    link.progress(0, 1);
-    assert_eq!(link.direct_through(), 3);
+    break_ops(&mut link);
+    answer(&mut link, 3, |conn| conn == CLIENT);
+    push_publish(&mut link, CLIENT).unwrap();
+    assert!(matches!(&sent(&mut link), (4, ops) if matches!(&ops[..], [Op::Publish(_)])));
 }
 
 #[test]
@@ -182,60 +205,13 @@ fn a_full_direct_lane_refuses() {
     );
 }
 
-// Each acknowledgement of its own would be a message more; none would keep the shard's memory [C-44].
+// The control plane may tell the same again with each change of anything, and late what a replica has told already.
 #[test]
-fn effects_are_acknowledged_by_ops_or_alone() {
-    let mut link = open();
-    assert_eq!(link.take(1, 10, 100), Ok(0));
-    assert!(!link.wants_to_send() && link.has_unacked());
-    push_control(&mut link);
-    assert!(matches!(
-        link.next(),
-        Some(ToShard::Ops {
-            acked_through: 10,
-            ..
-        })
-    ));
-    assert!(!link.has_unacked());
-    assert_eq!(link.take(11, ACK_EFFECTS as usize, 0), Ok(0));
-    assert!(matches!(
-        link.next(),
-        Some(ToShard::Acked { through: 266, .. })
-    ));
-    assert_eq!(link.take(267, 1, ACK_BYTES), Ok(0));
-    assert!(matches!(
-        link.next(),
-        Some(ToShard::Acked { through: 267, .. })
-    ));
-    assert_eq!(link.take(268, 1, 0), Ok(0));
-    link.is_idle = true;
-    assert!(matches!(
-        link.next(),
-        Some(ToShard::Acked { through: 268, .. })
-    ));
-    // Sent again after a break: taken once [C-41].
-    assert_eq!(link.take(267, 3, 0), Ok(2));
-    assert!(link.take(271, 1, 0).is_err());
-}
-
-// Its numbers begin anew, and ours would make it skip what it has to say [C-2].
-#[test]
-fn a_shard_that_started_anew_is_asked_anew() {
-    let mut link = open();
-    link.take(1, 5, 0).unwrap();
-    link.closed();
-    assert_eq!(link.opened(2, 0, 0, |_| false), Opened::Anew);
-    assert!(matches!(
-        link.open(Origin::Gateway {
-            incarnation: 1,
-            worker: 0
-        }),
-        ToShard::Open {
-            effects_through: 0,
-            ..
-        }
-    ));
-    assert_eq!(link.opened(2, 0, 0, |_| false), Opened::Yes);
-    assert!(link.takes(2) && !link.takes(1));
-    assert_eq!(link.take(1, 1, 0), Ok(0));
+fn only_a_higher_epoch_is_news() {
+    let mut link = known();
+    link.learn(&configuration(1));
+    assert!(link.news.is_none());
+    link.learn(&configuration(3));
+    link.learn(&configuration(2));
+    assert_eq!(link.news, Some(configuration(3)));
 }

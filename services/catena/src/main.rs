@@ -1,6 +1,7 @@
 //! The one binary: arguments, and what they start.
 
 mod cli;
+mod gateway;
 mod standalone;
 
 use std::process::ExitCode;

@@ -2,41 +2,35 @@
 //!
 //! Reads like a table of contents: settings, telemetry, ports, threads, drain.
 
-mod links;
 mod settings;
+mod shards;
 
 use std::{
     io::{self, Write},
+    net::SocketAddr,
+    num::NonZeroUsize,
     process::ExitCode,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context;
-use catena_backend::{Host, Port};
-use catena_gateway::{
-    Config, Gateway,
-    counters::Counts,
-    limits::{CONNECTIONS_MAX, FILES_KEPT_BACK, SUMMARY_SECONDS},
-    listener::{BindError, Listener},
-    worker::Worker,
-};
+use catena_backend::{Backend, Shards};
+use catena_gateway::{Config, Gateway, limits::ACCUSATIONS, listener::Port, worker::Worker};
+use catena_membership::GatewayIncarnation;
 use catena_runtime::{
-    open_files, panics,
+    panics,
     shutdown::{self, Shutdown, Signals},
     telemetry,
     threads::{self, Thread},
 };
-use catena_shard::Settings as ShardSettings;
-use catena_slots::{ShardId, SlotTable};
-use tokio::task::spawn_local;
+use catena_slots::SlotTable;
+use catena_transport::Local;
+use tokio::{sync::mpsc, task::spawn_local};
 use tracing::{info, warn};
 
 pub use self::settings::Arguments;
-use self::{links::Local, settings::Settings};
-
-/// How often every shard of a process has started empty: they live and die with it.
-const GENERATION: u32 = 1;
+use self::settings::Settings;
+use crate::gateway::ports;
 
 /// Runs a broker until it is told to stop.
 ///
@@ -50,24 +44,36 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         std::fs::create_dir_all(directory)
             .with_context(|| format!("cannot make the data directory {}", directory.display()))?;
     }
-    let listeners = bind(&settings)?;
+    let ports = ports::take(&settings.listen)?;
+    let addresses: Vec<SocketAddr> = ports.iter().map(Port::address).collect();
+    let listeners = ports
+        .into_iter()
+        .map(|port| port.open().map_err(ports::explain));
+    let listeners = listeners.collect::<anyhow::Result<_>>()?;
     let (trigger, shutdown) = shutdown::shutdown();
     let slots = SlotTable::even(settings.shards, 0)?;
+    let incarnation = incarnation();
+    let told = shards::cluster(&settings, slots.clone(), incarnation);
+    // All is in one process: there is nobody to accuse, and nobody to listen.
+    let (accusations, _) = mpsc::channel(ACCUSATIONS);
     let config = Config {
-        incarnation: incarnation(),
+        incarnation,
         workers: settings.workers,
-        slots: slots.clone(),
-        clients: Arc::new(settings.clients.clone()),
-        connections_max: connections_max(),
+        slots,
+        cluster: told.cluster.subscribe(),
+        heard: told.heard.subscribe(),
+        accusations,
+        connections_max: ports::connections_max(),
     };
-    announce(&settings, &listeners)?;
+    announce(&settings, &addresses)?;
     let (gateway, workers) = Gateway::new(&config, listeners, &shutdown);
-    let (hosts, ports) = hosts(&settings, &slots, config.incarnation);
+    let count = NonZeroUsize::new(workers.len()).context("there are no workers")?;
+    let (local, shards) = shards::start(&told, count);
 
     // Ends the threads, once no worker needs a shard any more.
     let (stop, stopped) = shutdown::shutdown();
-    let (done, mut all_done) = tokio::sync::mpsc::channel(usize::from(settings.workers));
-    let threads = start(workers, hosts, &ports, &stopped, &done)?;
+    let (done, mut all_done) = mpsc::channel(usize::from(settings.workers));
+    let threads = start(workers, shards, &local, &stopped, &done)?;
     drop(done);
 
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -75,7 +81,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         .build()?;
     runtime.block_on(async {
         let mut signals = Signals::listen()?;
-        let summaries = tokio::spawn(summarise(gateway.clone()));
+        let summaries = tokio::spawn(ports::summarise(gateway.clone()));
         let signal = signals.next().await;
         info!(
             signal,
@@ -99,34 +105,20 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One thread per worker; shard i lives on thread i modulo their number.
+/// One thread per worker, with the shards of the same number beside it.
 fn start(
     workers: Vec<Worker>,
-    hosts: Vec<(ShardId, Host)>,
-    ports: &[(ShardId, Port)],
+    shards: Vec<Shards>,
+    local: &Local<Backend>,
     stopped: &Shutdown,
-    done: &tokio::sync::mpsc::Sender<()>,
+    done: &mpsc::Sender<()>,
 ) -> anyhow::Result<Vec<Thread>> {
-    let mut placed: Vec<Vec<(ShardId, Host)>> = workers.iter().map(|_| Vec::new()).collect();
-    let threads = placed.len();
-    for (shard, host) in hosts {
-        placed[shard.index() % threads].push((shard, host));
-    }
     let mut started = Vec::new();
-    for (index, (worker, hosts)) in workers.into_iter().zip(placed).enumerate() {
-        let ports = ports.to_vec();
-        let mut stopped = stopped.clone();
-        let done = done.clone();
+    for (index, (worker, shards)) in workers.into_iter().zip(shards).enumerate() {
+        let (local, mut stopped, done) = (local.clone(), stopped.clone(), done.clone());
         let main = move || async move {
-            for (shard, host) in hosts {
-                let others = ports
-                    .iter()
-                    .filter(|(other, _)| *other != shard)
-                    .cloned()
-                    .collect();
-                spawn_local(host.run(others));
-            }
-            worker.run(Local::new(&ports)).await;
+            spawn_local(shards.run(local.clone(), local.clone()));
+            worker.run(local).await;
             // Other workers may still need the shards of this thread.
             drop(done);
             stopped.begun().await;
@@ -136,88 +128,16 @@ fn start(
     Ok(started)
 }
 
-type Hosts = (Vec<(ShardId, Host)>, Vec<(ShardId, Port)>);
-
-fn hosts(settings: &Settings, slots: &SlotTable, incarnation: u64) -> Hosts {
-    slots
-        .shards()
-        .map(|shard| {
-            let (mut host, port) = Host::new(shard, GENERATION);
-            host.configure(&ShardSettings {
-                buffer_bytes: settings.profile.buffer_bytes(),
-                retained_bytes_max: settings.profile.buffer_bytes() / 4,
-                message_expiry_max: settings.message_expiry_max,
-                queue_length_max: settings.queue_length_max,
-                queue_drop_oldest: settings.queue_drop_oldest,
-                ..ShardSettings::new(shard, slots.clone())
-            });
-            host.set_gateways(1, &[incarnation]);
-            ((shard, host), (shard, port))
-        })
-        .unzip()
-}
-
-fn bind(settings: &Settings) -> anyhow::Result<Vec<Listener>> {
-    settings
-        .listen
-        .iter()
-        .map(|address| Listener::bind(*address).map_err(explain))
-        .collect()
-}
-
-/// Says what can be done about a port that cannot be opened.
-fn explain(error: BindError) -> anyhow::Error {
-    let port = error.address.port();
-    let hint = match error.source.kind() {
-        io::ErrorKind::AddrInUse => format!(
-            "another program uses port {port}, perhaps another broker: stop it, or choose another port, as in \
-             --listen 127.0.0.1:{}",
-            port.checked_add(1).unwrap_or(1883),
-        ),
-        io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need the right to bind them: choose a higher one".to_owned()
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            format!(
-                "this machine does not have the address {}",
-                error.address.ip()
-            )
-        }
-        _ => return error.into(),
-    };
-    anyhow::anyhow!("{error}: {}\n{hint}", error.source)
-}
-
 /// Names this life of the gateway; later lives have higher numbers.
-fn incarnation() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(1, |passed| passed.as_micros() as u64)
+fn incarnation() -> GatewayIncarnation {
+    let passed = SystemTime::now().duration_since(UNIX_EPOCH);
+    GatewayIncarnation(passed.map_or(1, |passed| passed.as_micros() as u64))
 }
 
-/// As many sockets as the system gives, less a few files for ourselves.
-fn connections_max() -> usize {
-    let limit = open_files::raise().unwrap_or_else(|error| {
-        warn!(%error, "the limit of open files cannot be raised");
-        open_files::limit()
-    });
-    limit.map_or(CONNECTIONS_MAX, |files| {
-        usize::try_from(files.saturating_sub(FILES_KEPT_BACK).max(1)).unwrap_or(CONNECTIONS_MAX)
-    })
-}
-
-fn announce(settings: &Settings, listeners: &[Listener]) -> io::Result<()> {
+fn announce(settings: &Settings, addresses: &[SocketAddr]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "catena {}", env!("CARGO_PKG_VERSION"))?;
-    for listener in listeners {
-        let address = listener.address();
-        let reach = if address.ip().is_loopback() {
-            "this machine only"
-        } else {
-            "every machine that reaches it"
-        };
-        writeln!(out, "listening on {address} (MQTT 3.1, 3.1.1, 5; {reach})")?;
-    }
+    ports::announce(&mut out, addresses)?;
     let plural = |count: usize| if count == 1 { "" } else { "s" };
     let (workers, shards) = (usize::from(settings.workers), settings.shards);
     writeln!(
@@ -230,8 +150,8 @@ fn announce(settings: &Settings, listeners: &[Listener]) -> io::Result<()> {
         out,
         "everything is in memory for now, and gone when the broker stops"
     )?;
-    if let Some(listener) = listeners.first() {
-        let port = listener.address().port();
+    if let Some(address) = addresses.first() {
+        let port = address.port();
         let port = if port == 1883 {
             String::new()
         } else {
@@ -240,22 +160,6 @@ fn announce(settings: &Settings, listeners: &[Listener]) -> io::Result<()> {
         writeln!(out, "try it: catena sub{port} -t 'demo/#'")?;
     }
     out.flush()?;
-    for listener in listeners
-        .iter()
-        .filter(|listener| !listener.address().ip().is_loopback())
-    {
-        warn!(address = %listener.address(), "whoever reaches this port may connect: there is no authentication yet");
-    }
+    ports::warn_of_open_ones(addresses);
     Ok(())
-}
-
-/// Logs at intervals what was counted.
-async fn summarise(gateway: Gateway) {
-    let mut before = Counts::default();
-    loop {
-        tokio::time::sleep(Duration::from_secs(SUMMARY_SECONDS)).await;
-        let counts = gateway.counts();
-        counts.since(&before).log(SUMMARY_SECONDS);
-        before = counts;
-    }
 }

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use catena_connection::Settings as Clients;
+use catena_resources::MemoryProfile;
 use catena_runtime::{config, telemetry::Format};
 use catena_slots::SHARDS_MAX;
 use clap::{Args, ValueEnum};
@@ -122,13 +123,13 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// The incoming publish buffer of one shard, in bytes.
-    pub fn buffer_bytes(self) -> u64 {
-        MIB * match self {
-            Profile::Tiny => 16,
-            Profile::Low => 64,
-            Profile::Medium => 576,
-            Profile::High => 2048,
+    /// As the Broker says it.
+    pub fn resource(self) -> MemoryProfile {
+        match self {
+            Profile::Tiny => MemoryProfile::Tiny,
+            Profile::Low => MemoryProfile::Low,
+            Profile::Medium => MemoryProfile::Medium,
+            Profile::High => MemoryProfile::High,
         }
     }
 

@@ -8,8 +8,12 @@ use crate::{
     message::{ConnectionId, Lane},
 };
 
-/// After a refusal or a break it is asked again after this, in microseconds.
-const RETRY_MICROS: u64 = 50_000;
+/// Pause before a connection is asked for the third time, in microseconds; the second time is at once if the first was
+/// open. It doubles from then on.
+const RETRY_MICROS: u64 = 20_000;
+
+/// The longest pause, in microseconds. A new configuration ends it.
+const RETRY_MICROS_MAX: u64 = 1_000_000;
 
 /// One lane's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,12 +78,12 @@ impl Route {
             let target = target(&configuration, lane, 0);
             self.attempts[lane as usize] = 0;
             let line = &mut self.lines[lane as usize];
-            if let Line::Asked { connection, to, .. } = *line {
-                if Some(to) != target || is_new_generation {
-                    closed.push(connection);
-                    *line = Line::Closed { retry_at: 0 };
-                }
+            match *line {
+                Line::Asked { to, .. } if Some(to) == target && !is_new_generation => continue,
+                Line::Asked { connection, .. } => closed.push(connection),
+                Line::Closed { .. } => {}
             }
+            *line = Line::Closed { retry_at: 0 };
         }
         self.configuration = Some(configuration);
         Some(Adopted {
@@ -178,11 +182,12 @@ impl Route {
         }
     }
 
-    /// The connection broke, or "not yet" was the answer.
+    /// The connection broke, or "not yet" was the answer. One that was open is asked for again at once.
     pub fn lost(&mut self, connection: ConnectionId, now: Now) {
         if let Some(lane) = self.lane_of(connection) {
+            let pause = pause_micros(self.attempts[lane as usize], connection, now);
             self.lines[lane as usize] = Line::Closed {
-                retry_at: now.monotonic + RETRY_MICROS,
+                retry_at: now.monotonic + pause,
             };
         }
     }
@@ -195,6 +200,19 @@ impl Route {
         };
         self.lines.iter_mut().filter_map(asked).collect()
     }
+}
+
+/// The pause after `attempts` in vain: a half of it is by chance, or all who lost the same replica would come back at the
+/// same moment. Chance is the clock, which differs from process to process.
+fn pause_micros(attempts: usize, connection: ConnectionId, now: Now) -> u64 {
+    let Some(doublings) = attempts.checked_sub(1) else {
+        return 0;
+    };
+    let pause = RETRY_MICROS
+        .saturating_mul(1 << doublings.min(16))
+        .min(RETRY_MICROS_MAX);
+    let mixed = (now.monotonic ^ connection.0.rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    pause / 2 + (mixed >> 32) % (pause / 2)
 }
 
 /// Whom to ask: the one whose lane it is, and when that fails in turn all others, who may know of a newer configuration.
@@ -262,7 +280,7 @@ mod tests {
         route.adopt(configuration(1, &[1, 2]));
         let mut all = Vec::new();
         for round in 0..6 {
-            let now = round * RETRY_MICROS;
+            let now = round * RETRY_MICROS_MAX;
             all.extend(asked(&mut route, now, &mut next).iter().map(|(_, id)| *id));
             for connection in 1..=next {
                 route.lost(ConnectionId(connection), at(now));
@@ -271,5 +289,31 @@ mod tests {
         assert!(all.contains(&1) && all.contains(&2), "{all:?}");
         let ops: Vec<_> = all.iter().step_by(2).collect();
         assert_eq!(ops, [&1, &1, &1, &2, &1, &1]);
+    }
+
+    // Neither a gateway that waits a second for a head that is back at once, nor one that asks without a pause.
+    #[test]
+    fn pauses_grow_until_a_line_was_open_or_the_topology_changes() {
+        let (mut route, mut next, mut now) = (Route::default(), 0, 5_000_000);
+        route.adopt(configuration(1, &[1]));
+        let mut pauses = Vec::new();
+        for round in 0..10 {
+            route.wanted(at(now), &mut next);
+            let ops = route.connections().next().unwrap();
+            if round == 0 {
+                route.opened(Lane::Ops);
+            }
+            route.lost(ops, at(now));
+            let retry_at = route.wanted_at().unwrap();
+            pauses.push(retry_at - now);
+            now = retry_at;
+        }
+        assert_eq!(pauses[0], 0);
+        for (doublings, pause) in pauses[1..].iter().enumerate() {
+            let whole = (RETRY_MICROS << doublings).min(RETRY_MICROS_MAX);
+            assert!((whole / 2..whole).contains(pause), "{pauses:?}");
+        }
+        route.adopt(configuration(2, &[1]));
+        assert_eq!(route.wanted_at(), Some(0));
     }
 }

@@ -168,7 +168,12 @@ impl<M: Machine> Uplink<M> {
 
     /// Whether ops reach the head now.
     pub fn is_open(&self) -> bool {
-        self.route.open(Lane::Ops).is_some()
+        self.opened(Lane::Ops).is_some()
+    }
+
+    /// The connection of `lane`, once its Open was answered.
+    pub fn opened(&self, lane: Lane) -> Option<ConnectionId> {
+        self.route.open(lane)
     }
 
     // What carries the connections asks.

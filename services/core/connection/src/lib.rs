@@ -21,6 +21,7 @@ mod connect;
 mod deliver;
 mod keep_alive;
 mod lanes;
+mod needs;
 mod packet_ids;
 mod parking;
 mod peers;
