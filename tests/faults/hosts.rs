@@ -1,19 +1,74 @@
 //! Every process on a host of its own, and each host cut off in each direction: what comes in is lost, what goes out is
 //! lost, or both, while all connections seem to stand.
 
-use std::time::Duration;
+use std::{
+    fs,
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
 
 use catena_tests::{
-    cluster::{Cluster, Cut, Hosts, Plan},
+    broker::binary,
+    cluster::{Cluster, Cut, Hosts, Network, Plan, Process, Recipe, START, leashed, new_directory},
     faults::Scene,
 };
 
 /// Longer than the time-out, so that somebody is given up in most cases.
 const AWAY: Duration = Duration::from_secs(6);
 
+/// Longer than a connection takes to a host that is there.
+const REACHED: Duration = Duration::from_millis(500);
+
+fn hosts() -> Option<Hosts> {
+    let hosts = Hosts::new();
+    hosts
+        .inspect_err(|reason| {
+            eprintln!("SKIPPED, this machine has no hosts to cut off: {reason}");
+        })
+        .ok()
+}
+
+fn is_reached(address: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&address, REACHED).is_ok()
+}
+
+// Were nothing cut, the other tests would show nothing.
+#[test]
+fn a_host_that_is_cut_off_is_not_reached() {
+    let Some(hosts) = hosts() else { return };
+    let mut network = Network::Hosts(hosts);
+    let address = network.free_port("broker");
+    let words = [
+        &binary().display().to_string(),
+        "standalone",
+        "--listen",
+        &address.to_string(),
+    ];
+    let command = leashed(words.into_iter().map(str::to_owned));
+    let recipe = Recipe {
+        command: network.at_home("broker", command),
+        environment: Vec::new(),
+    };
+    let directory = new_directory();
+    let mut broker = Process::new("broker", recipe, &directory);
+    broker.start();
+    assert_eq!(broker.announced(START), Ok(address));
+    let Network::Hosts(hosts) = &mut network else {
+        unreachable!("it was made of hosts");
+    };
+    assert!(is_reached(address));
+    for cut in [Cut::Incoming, Cut::Outgoing, Cut::Both] {
+        hosts.cut("broker", cut);
+        assert!(!is_reached(address), "{cut}");
+        hosts.heal("broker");
+        assert!(is_reached(address), "after {cut}");
+    }
+    drop(broker);
+    let _ = fs::remove_dir_all(directory);
+}
+
 fn cut_each_way(which: impl Fn(&mut Cluster) -> String) {
-    if let Err(reason) = Hosts::new() {
-        eprintln!("SKIPPED, this machine has no hosts to cut off: {reason}");
+    if hosts().is_none() {
         return;
     }
     let plan = Plan {

@@ -25,7 +25,7 @@ pub use self::{
     command::{Command, Done, HELP, Who},
     network::{Cut, Hosts, Network},
     plan::Plan,
-    process::{Process, remove_directories},
+    process::{Process, Recipe, leashed, new_directory, remove_directories},
     roles::Role,
     status::{Alarm, ControlPlane, Gateway, Node, Replica, Shard, Status},
     wait::wait_for,
