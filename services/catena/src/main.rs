@@ -1,5 +1,6 @@
 //! The one binary: arguments, and what they start.
 
+mod backend;
 mod cli;
 mod gateway;
 mod standalone;
@@ -24,6 +25,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Standalone(standalone::Arguments),
+    Backend(backend::Arguments),
     #[command(flatten)]
     Client(cli::Command),
 }
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.command {
         None => standalone::run(arguments.standalone),
         Some(Command::Standalone(arguments)) => standalone::run(arguments),
+        Some(Command::Backend(arguments)) => backend::run(arguments),
         Some(Command::Client(command)) => command.run(),
     };
     match outcome {

@@ -1,0 +1,220 @@
+//! `catena backend`: replicas of shards, one thread after the other, reached over gRPC.
+//!
+//! Reads like a table of contents: settings, telemetry, registration, threads, and how it ends.
+
+mod settings;
+
+use std::{
+    io::{self, Write},
+    net::TcpListener,
+    num::NonZeroUsize,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use catena_backend::{Backend, Options, Pulse, Shards};
+use catena_chain::Incarnation;
+use catena_membership::{Cluster, ControlPlane, NodeRegistration, process_token};
+use catena_runtime::{
+    open_files, panics,
+    shutdown::{self, Shutdown, Signals},
+    telemetry,
+    threads::{self, Thread},
+};
+use catena_transport::{Directory, GrpcDial, GrpcReach, serve};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+pub use self::settings::Arguments;
+use self::settings::Settings;
+
+/// How long the process waits to be in no chain when it is told to end.
+const LEAVE_MAX: Duration = Duration::from_secs(10);
+
+/// Runs a backend until it is told to stop.
+///
+/// # Errors
+/// What keeps it from starting.
+pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let settings = Settings::read(arguments)?;
+    telemetry::start(&settings.log, settings.log_format)?;
+    panics::abort_on_panic();
+    if let Err(error) = open_files::raise() {
+        warn!(%error, "the limit of open files cannot be raised");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(run_until_stopped(settings))
+}
+
+async fn run_until_stopped(settings: Settings) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::listen()?;
+    let control_plane = ControlPlane::new(settings.control_plane.clone())?;
+    let me = tokio::select! {
+        me = register(&control_plane, &settings) => me,
+        signal = signals.next() => {
+            info!(signal, "stopped before it was registered");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let pulse = Pulse::default();
+    let heart = pulse.clone();
+    let voice = control_plane.node_voice(settings.name.clone(), me, move || heart.said());
+    let voice = Arc::new(voice);
+    let mut replaced = voice.is_replaced();
+
+    let directory = Directory::default();
+    let cluster = relay(control_plane.watch(), directory.clone());
+    let (backend, shards) = Backend::new(Options {
+        me,
+        threads: NonZeroUsize::new(settings.listeners.len()).context("there are no threads")?,
+        cluster: cluster.clone(),
+        heard: voice.is_heard(),
+        voice,
+        pulse: pulse.clone(),
+    });
+    announce(&settings)?;
+    let (stop, stopped) = shutdown::shutdown();
+    let options = catena_transport::Options::within(cluster.borrow().broker.failure_timeout());
+    let mut started = Vec::new();
+    for (index, (listener, shards)) in settings.listeners.into_iter().zip(shards).enumerate() {
+        let ways = Ways {
+            listener,
+            backend: backend.clone(),
+            directory: directory.clone(),
+            options: options.clone(),
+        };
+        started.push(start(index, shards, ways, stopped.clone())?);
+    }
+
+    tokio::select! {
+        _ = replaced.wait_for(|replaced| *replaced) => {
+            // It must not play its role for a moment longer [C-1].
+            error!(
+                name = settings.name, incarnation = me.0,
+                "this process is over: a newer one has its name, or it was declared gone; its replicas end with it",
+            );
+            std::process::exit(1);
+        }
+        signal = signals.next() => {
+            info!(signal, "leaving: other nodes take over; send the signal again to stop at once");
+        }
+    }
+    pulse.leave();
+    tokio::select! {
+        () = left(me, cluster) => {}
+        _ = replaced.wait_for(|replaced| *replaced) => info!("this process has been replaced"),
+        signal = signals.next() => {
+            warn!(signal, "stopped at once");
+            std::process::exit(1);
+        }
+    }
+    stop.begin();
+    started.into_iter().for_each(Thread::join);
+    info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Registers, and waits for the first news: how long a time-out is, is part of them.
+async fn register(control_plane: &ControlPlane, settings: &Settings) -> Incarnation {
+    let registration = NodeRegistration {
+        name: settings.name.clone(),
+        zone: settings.zone.clone(),
+        addresses: settings.addresses.clone(),
+        process: process_token(),
+    };
+    let me = control_plane.register_node(registration).await;
+    // It ends only with the control plane's client, which we hold.
+    let _ = control_plane
+        .watch()
+        .wait_for(|cluster| cluster.version > 0)
+        .await;
+    me
+}
+
+/// The cluster as it is told, behind the addresses: who is told of a replica can reach it.
+fn relay(
+    mut told: watch::Receiver<Arc<Cluster>>,
+    directory: Directory,
+) -> watch::Receiver<Arc<Cluster>> {
+    let first = told.borrow_and_update().clone();
+    directory.replace(first.addresses.clone());
+    let (sender, cluster) = watch::channel(first);
+    tokio::spawn(async move {
+        while told.changed().await.is_ok() {
+            let news = told.borrow_and_update().clone();
+            directory.replace(news.addresses.clone());
+            sender.send_replace(news);
+        }
+    });
+    cluster
+}
+
+/// How a thread is reached, and reaches others.
+struct Ways {
+    listener: TcpListener,
+    backend: Backend,
+    directory: Directory,
+    options: catena_transport::Options,
+}
+
+fn start(
+    index: usize,
+    shards: Shards,
+    ways: Ways,
+    mut stopped: Shutdown,
+) -> anyhow::Result<Thread> {
+    let main = move || async move {
+        let listener = match tokio::net::TcpListener::from_std(ways.listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                error!(%error, "a port cannot be served");
+                std::process::exit(1);
+            }
+        };
+        let dial = GrpcDial::new(ways.directory.clone(), ways.options.clone());
+        let reach = GrpcReach::new(ways.directory, ways.options.clone());
+        tokio::select! {
+            () = shards.run(dial, reach) => {}
+            () = serve(listener, ways.backend, ways.options, stopped.begun()) => {}
+        }
+    };
+    Ok(threads::start(&format!("shards-{index}"), main)?)
+}
+
+/// Waits until no chain needs this process any more, or for so long that it ends nevertheless.
+async fn left(me: Incarnation, mut cluster: watch::Receiver<Arc<Cluster>>) {
+    let needed = |cluster: &Cluster| {
+        let chains = cluster.chains.values();
+        chains
+            .filter(|chain| chain.role_of(me).is_some())
+            .map(|chain| chain.shard.to_string())
+            .collect::<Vec<_>>()
+    };
+    let is_free = cluster.wait_for(|cluster| needed(cluster).is_empty());
+    // Bound to a name, the guard of the watch would be held beyond this statement.
+    let is_left = tokio::time::timeout(LEAVE_MAX, is_free).await.is_ok();
+    if !is_left {
+        let shards = needed(&cluster.borrow()).join(",");
+        warn!(
+            shards,
+            "ends although chains name it: nobody has taken over in time"
+        );
+    }
+}
+
+fn announce(settings: &Settings) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for (thread, listener) in settings.listeners.iter().enumerate() {
+        let address = listener.local_addr()?;
+        let reached = &settings.addresses[thread];
+        writeln!(
+            out,
+            "listening on {address} (links and chains, thread {thread}; others reach it at {reached})"
+        )?;
+    }
+    out.flush()
+}
