@@ -3,7 +3,7 @@
 use std::{fmt, thread, time::Duration};
 
 use super::Scene;
-use crate::cluster::{Cluster, Role};
+use crate::cluster::{Cluster, END, Role};
 
 /// Longest time for which a process is away, in milliseconds: the failure time-out, and some more.
 const AWAY_MS_MAX: u64 = 6_000;
@@ -123,12 +123,14 @@ fn strike(cluster: &mut Cluster, faults: &[Fault]) {
     for Fault { kind, name, away } in faults {
         thread::sleep(away - passed);
         passed = away;
+        let process = cluster.process_mut(&name);
+        // That it serves is not waited for: it may need one that comes back later.
         match kind {
-            Kind::Crash => cluster.restart(&name),
-            Kind::Hang => cluster.process_mut(&name).resume(),
+            Kind::Crash => process.start(),
+            Kind::Hang => process.resume(),
             Kind::Restart => {
-                cluster.process_mut(&name).wait_for_end(crate::cluster::END);
-                cluster.restart(&name);
+                process.wait_for_end(END);
+                process.start();
             }
         }
     }
