@@ -113,7 +113,7 @@ fn a_slow_origin_holds_up_nobody() {
         slow.subscriber("slow", "t").await;
         let who = fast.subscriber("fast", "t").await;
         slow.is_slow = true;
-        let count = 100_000;
+        let count = 50_000;
         let last = fast.publish(who, 0..count);
         fast.until(|fast| fast.delivered_count() == count as usize)
             .await;

@@ -28,7 +28,7 @@ use tokio::{
 pub const SHARD: ShardId = ShardId(0);
 
 /// Longer than any test; in a time that passes only while nothing can go on.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs a test with local tasks and a clock that jumps to whatever is due next.
 pub fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
