@@ -29,7 +29,7 @@ pub fn of(alarm: &Alarm) -> Words {
                 reported.0,
                 stored.map_or("none".to_owned(), |epoch| epoch.0.to_string()),
             ),
-            advice: "if the store was restored from a backup, take over what the nodes have: catena cluster adopt",
+            advice: "if the store was restored from a backup, take over what the nodes have: catena adopt",
         },
         Alarm::ChainWaits { shard } => Words {
             kind: "chain-waits",

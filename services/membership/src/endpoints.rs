@@ -97,8 +97,13 @@ impl Turn {
 
     /// It did not: it is the next one's turn, after a pause.
     pub async fn failed(&mut self) {
+        self.failed_briefly(Duration::MAX).await;
+    }
+
+    /// The same, with a pause of `pause_max` at most: a new leader waits for one time-out for everyone, not longer `[C-15]`.
+    pub async fn failed_briefly(&mut self, pause_max: Duration) {
         self.at = (self.at + 1) % self.endpoints.channels.len();
-        tokio::time::sleep(pause(self.failures)).await;
+        tokio::time::sleep(pause(self.failures).min(pause_max)).await;
         self.failures = self.failures.saturating_add(1);
     }
 }

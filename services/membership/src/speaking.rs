@@ -80,7 +80,7 @@ struct Hearing {
 impl Hearing {
     fn new(heard: watch::Sender<bool>) -> Hearing {
         Hearing {
-            timeout: Duration::MAX,
+            timeout: Duration::from_secs(1),
             number: 0,
             waiting: std::collections::VecDeque::new(),
             answered: None,
@@ -123,6 +123,11 @@ impl Hearing {
         self.warned |= before && !heard;
     }
 
+    /// So long no replica is asked after one has failed, at most.
+    fn pause_max(&self) -> Duration {
+        self.timeout / BEATS_PER_TIMEOUT
+    }
+
     /// Whether the oldest message has waited for too long.
     fn is_patient(&self) -> bool {
         let oldest = self.waiting.front();
@@ -145,7 +150,7 @@ pub async fn node(mut speaker: NodeSpeaker) {
             }
         }
         tokio::select! {
-            () = turn.failed() => {}
+            () = turn.failed_briefly(hearing.pause_max()) => {}
             () = speaker.heard.closed() => return,
         }
         hearing.look();
@@ -161,7 +166,7 @@ async fn node_stream(speaker: &mut NodeSpeaker, turn: &mut Turn, hearing: &mut H
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut client = turn.client();
     let opening = client.node_heartbeats(ReceiverStream::new(outgoing));
-    let mut answers = match open(opening, timeout).await {
+    let mut answers = match open(opening, timeout / PATIENCE_DIVISOR).await {
         Ok(answers) => answers,
         Err(reason) => return End::Broken(reason),
     };
@@ -175,6 +180,8 @@ async fn node_stream(speaker: &mut NodeSpeaker, turn: &mut Turn, hearing: &mut H
                 }
                 speaker.beat(hearing.sends())
             }
+            // That the store has forgotten what we know is news `[C-16]`.
+            Ok(()) = speaker.ahead.changed() => speaker.beat(hearing.sends()),
             urgent = speaker.urgent.recv() => match urgent {
                 Some(urgent) => speaker.urgent_message(hearing.sends(), urgent),
                 None => return End::Over,
@@ -214,9 +221,9 @@ impl NodeSpeaker {
         }
     }
 
-    fn beat(&self, number: u64) -> proto::NodeHeartbeat {
+    fn beat(&mut self, number: u64) -> proto::NodeHeartbeat {
         let said = (self.said)();
-        let ahead = self.ahead.borrow().clone();
+        let ahead = self.ahead.borrow_and_update().clone();
         proto::NodeHeartbeat {
             beat: Some(proto::node_heartbeat::Beat {
                 leaving: said.leaving,
@@ -258,7 +265,7 @@ pub async fn gateway(mut speaker: GatewaySpeaker) {
             }
         }
         tokio::select! {
-            () = turn.failed() => {}
+            () = turn.failed_briefly(hearing.pause_max()) => {}
             () = speaker.heard.closed() => return,
         }
         hearing.look();
@@ -278,7 +285,7 @@ async fn gateway_stream(
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut client = turn.client();
     let opening = client.gateway_heartbeats(ReceiverStream::new(outgoing));
-    let mut answers = match open(opening, timeout).await {
+    let mut answers = match open(opening, timeout / PATIENCE_DIVISOR).await {
         Ok(answers) => answers,
         Err(reason) => return End::Broken(reason),
     };

@@ -18,13 +18,13 @@ use crate::{
 };
 
 impl Leader {
-    /// Writes each chain that a node knows at a higher epoch than the store, at an epoch above both: the configuration that the
-    /// nodes were told last, or when none of them has it the store's. Nodes that registered after the backup get the records that
+    /// Writes each chain that a node knows at a higher epoch than the store, at an epoch above both, with the members that the
+    /// nodes were told last. Nodes that registered after the backup get the records that
     /// they had.
     pub(super) async fn adopt(&mut self, view: &View) -> Result<Vec<ShardId>, String> {
         self.look(view);
         let strangers = self.strangers(view);
-        let chains = self.chains(view);
+        let chains = self.chains(view)?;
         if strangers.is_empty() && chains.is_empty() {
             return Err("no node knows more than the store: there is nothing to adopt".to_owned());
         }
@@ -85,7 +85,7 @@ impl Leader {
             .collect()
     }
 
-    fn chains(&self, view: &View) -> Vec<Chain> {
+    fn chains(&self, view: &View) -> Result<Vec<Chain>, String> {
         let homes: BTreeMap<Incarnation, &NodeName> = self
             .heard
             .values()
@@ -102,9 +102,14 @@ impl Leader {
                 .max_by_key(|configuration| configuration.epoch)
         };
         let reported: BTreeMap<ShardId, Epoch> = self.observed.ahead.clone();
-        let chains = reported.into_iter().filter_map(|(shard, highest)| {
+        let chains = reported.into_iter().map(|(shard, highest)| {
             let stored = view.topology.chains.get(&shard);
-            let kept = known(shard).or(stored.map(|chain| &chain.configuration))?;
+            // The store's own chain may name none of those who hold the state now: it is never written over theirs.
+            let kept = known(shard).ok_or_else(|| {
+                format!(
+                    "no node has told yet which chain shard {shard} had: adopt again in a moment"
+                )
+            })?;
             let configuration = Configuration {
                 epoch: highest.next(),
                 ..kept.clone()
@@ -114,7 +119,7 @@ impl Leader {
                 let home = homes.get(&member.incarnation).copied().or(of_stored)?;
                 Some((member.id, home.clone()))
             });
-            Some(Chain {
+            Ok(Chain {
                 homes: homes.collect(),
                 configuration,
                 divergence_at_ms: None,

@@ -1,0 +1,11 @@
+//! The control plane with simulated nodes and gateways, over real connections: on the embedded store, and on a real etcd.
+
+mod gateways;
+mod leaders;
+mod node;
+mod nodes;
+#[path = "../store/server.rs"]
+#[allow(dead_code, reason = "the tests of the stores use more of it")]
+mod server;
+mod services;
+mod world;
