@@ -41,7 +41,6 @@ mod chronicle;
 mod host;
 pub mod limits;
 mod neighbour;
-mod old;
 mod origin;
 mod peer;
 mod pulse;
@@ -50,6 +49,5 @@ mod stream;
 mod voice;
 
 pub use backend::{Backend, Options, Shards};
-pub use old::{Host, Port, port};
 pub use pulse::{Counts, Pulse};
 pub use voice::Voice;
