@@ -29,6 +29,7 @@ use tracing::{error, info, warn};
 
 pub use self::settings::Arguments;
 use self::settings::Settings;
+use crate::relay::relay;
 
 /// How long the process waits to be in no chain when it is told to end.
 const LEAVE_MAX: Duration = Duration::from_secs(10);
@@ -133,24 +134,6 @@ async fn register(control_plane: &ControlPlane, settings: &Settings) -> Incarnat
         .wait_for(|cluster| cluster.version > 0)
         .await;
     me
-}
-
-/// The cluster as it is told, behind the addresses: who is told of a replica can reach it.
-fn relay(
-    mut told: watch::Receiver<Arc<Cluster>>,
-    directory: Directory,
-) -> watch::Receiver<Arc<Cluster>> {
-    let first = told.borrow_and_update().clone();
-    directory.replace(first.addresses.clone());
-    let (sender, cluster) = watch::channel(first);
-    tokio::spawn(async move {
-        while told.changed().await.is_ok() {
-            let news = told.borrow_and_update().clone();
-            directory.replace(news.addresses.clone());
-            sender.send_replace(news);
-        }
-    });
-    cluster
 }
 
 /// How a thread is reached, and reaches others.

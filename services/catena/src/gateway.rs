@@ -1,3 +1,168 @@
-//! `catena gateway`: listeners and clients of a cluster; their shards are reached over gRPC.
+//! `catena gateway`: listeners and clients of a cluster, whose shards are reached over gRPC.
+//!
+//! The process has one life after another `[C-43]`: it registers, opens its ports once it knows where shards live, and
+//! serves until it is to stop, to drain, or its registration is over. Reads like a table of contents: settings, ports,
+//! lives, and how it ends. One life is in [`life`].
 
+mod life;
 pub mod ports;
+mod settings;
+
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
+
+use catena_gateway::listener::Port;
+use catena_membership::{
+    Cluster, ControlPlane, GatewayIncarnation, GatewayRegistration, GatewayVoice, process_token,
+};
+use catena_runtime::{
+    panics,
+    shutdown::{self, Shutdown, Signals},
+    telemetry,
+};
+use catena_transport::Directory;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+pub use self::settings::Arguments;
+use self::{
+    life::{End, Life},
+    settings::Settings,
+};
+use crate::relay::relay;
+
+/// Runs a gateway until it is told to stop.
+///
+/// # Errors
+/// What keeps it from starting.
+pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let settings = Settings::read(arguments)?;
+    telemetry::start(&settings.log, settings.log_format)?;
+    panics::abort_on_panic();
+    let ports = ports::take(&settings.listen)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(run_until_stopped(settings, ports))
+}
+
+async fn run_until_stopped(settings: Settings, ports: Vec<Port>) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::listen()?;
+    let control_plane = ControlPlane::new(settings.control_plane.clone())?;
+    let directory = Directory::default();
+    let (trigger, stop) = shutdown::shutdown();
+    let gateway = Process {
+        cluster: relay(control_plane.watch(), directory.clone()),
+        control_plane,
+        directory,
+        stop,
+        connections_max: ports::connections_max(),
+        settings,
+    };
+    let mut lives = std::pin::pin!(gateway.live(ports));
+    tokio::select! {
+        // It ends by itself only when it cannot go on.
+        outcome = &mut lives => return outcome.map(|()| ExitCode::FAILURE),
+        signal = signals.next() => {
+            info!(
+                signal,
+                "stopping: clients are told to leave; send the signal again to stop at once"
+            );
+        }
+    }
+    trigger.begin();
+    tokio::select! {
+        outcome = lives => outcome?,
+        signal = signals.next() => {
+            warn!(signal, "stopped at once");
+            std::process::exit(1);
+        }
+    }
+    info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What outlasts lives.
+struct Process {
+    settings: Settings,
+    control_plane: ControlPlane,
+    cluster: watch::Receiver<Arc<Cluster>>,
+    directory: Directory,
+    stop: Shutdown,
+    connections_max: usize,
+}
+
+/// A registration.
+struct Registered {
+    me: GatewayIncarnation,
+    voice: GatewayVoice,
+}
+
+impl Process {
+    /// One life after another, until the process is to stop.
+    async fn live(mut self, mut ports: Vec<Port>) -> anyhow::Result<()> {
+        let addresses: Vec<SocketAddr> = ports.iter().map(Port::address).collect();
+        loop {
+            let mut stop = self.stop.clone();
+            let registered = tokio::select! {
+                registered = self.register() => registered,
+                () = stop.begun() => return Ok(()),
+            };
+            if !self.may_serve(&registered).await {
+                continue;
+            }
+            if self.stop.has_begun() {
+                return Ok(());
+            }
+            match Life::begin(&self, &registered, ports)?.end().await {
+                End::Stopped => return Ok(()),
+                End::Drained => info!("drained: no client is taken until the drain is taken back"),
+                End::Over => warn!("the registration is over: registering anew"),
+            }
+            ports = ports::take(&addresses)?;
+            // Links begin anew with a life, so that it needs a name of its own.
+            self.drained(&registered).await;
+        }
+    }
+
+    async fn register(&self) -> Registered {
+        let registration = GatewayRegistration {
+            name: self.settings.name.clone(),
+            // Another token each time: an incarnation that is over never comes back [C-43].
+            process: process_token(),
+        };
+        let me = self.control_plane.register_gateway(registration).await;
+        let voice = self
+            .control_plane
+            .gateway_voice(self.settings.name.clone(), me);
+        Registered { me, voice }
+    }
+
+    /// Waits until clients can be served; `false` when the registration is over before.
+    async fn may_serve(&mut self, registered: &Registered) -> bool {
+        let me = registered.me;
+        let mut live = registered.voice.is_live();
+        let mut stop = self.stop.clone();
+        let ready =
+            |cluster: &Arc<Cluster>| cluster.layout.is_some() && !cluster.draining.contains(&me);
+        if self.cluster.borrow().layout.is_none() {
+            info!("waiting for the layout of the cluster");
+        }
+        tokio::select! {
+            _ = self.cluster.wait_for(ready) => true,
+            _ = live.wait_for(|live| !live) => false,
+            () = stop.begun() => true,
+        }
+    }
+
+    /// Waits until a drain is taken back, if there is one.
+    async fn drained(&mut self, registered: &Registered) {
+        let me = registered.me;
+        let mut live = registered.voice.is_live();
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            _ = self.cluster.wait_for(|cluster| !cluster.draining.contains(&me)) => {}
+            _ = live.wait_for(|live| !live) => {}
+            () = stop.begun() => {}
+        }
+    }
+}

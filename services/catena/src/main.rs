@@ -3,6 +3,7 @@
 mod backend;
 mod cli;
 mod gateway;
+mod relay;
 mod standalone;
 
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ struct Arguments {
 enum Command {
     Standalone(standalone::Arguments),
     Backend(backend::Arguments),
+    Gateway(gateway::Arguments),
     #[command(flatten)]
     Client(cli::Command),
 }
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         None => standalone::run(arguments.standalone),
         Some(Command::Standalone(arguments)) => standalone::run(arguments),
         Some(Command::Backend(arguments)) => backend::run(arguments),
+        Some(Command::Gateway(arguments)) => gateway::run(arguments),
         Some(Command::Client(command)) => command.run(),
     };
     match outcome {

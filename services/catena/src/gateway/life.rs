@@ -1,0 +1,192 @@
+//! One life of a gateway: one incarnation, its worker threads, and whatever ends it.
+
+use std::{
+    convert::Infallible,
+    io::{self, Write},
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use catena_chain::Incarnation;
+use catena_gateway::{
+    Config, Gateway,
+    limits::ACCUSATIONS,
+    listener::Port,
+    worker::{Ended, Worker},
+};
+use catena_membership::{Cluster, GatewayIncarnation, GatewayVoice};
+use catena_runtime::{
+    shutdown::{self, Shutdown, Trigger},
+    threads::{self, Thread},
+};
+use catena_transport::{Directory, GrpcDial, Options};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+
+use super::{Process, Registered, ports};
+
+/// A backend is accused once in this time, however many connections to it break at the same moment.
+const ACCUSED_FOR: Duration = Duration::from_millis(100);
+
+/// How a life came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The process is to stop.
+    Stopped,
+    /// An administrator wants the gateway without clients `[F-26]`.
+    Drained,
+    /// The registration is over `[C-43]`.
+    Over,
+}
+
+/// A gateway that serves.
+pub struct Life<'a> {
+    me: GatewayIncarnation,
+    voice: &'a GatewayVoice,
+    gateway: Gateway,
+    drain: Trigger,
+    stop: Shutdown,
+    cluster: watch::Receiver<Arc<Cluster>>,
+    accused: mpsc::Receiver<Incarnation>,
+    ended: mpsc::Receiver<Ended>,
+    threads: Vec<Thread>,
+    summaries: JoinHandle<()>,
+}
+
+impl<'a> Life<'a> {
+    /// Opens `ports`, and serves.
+    ///
+    /// # Errors
+    /// When the system gives no port or no thread.
+    pub fn begin(
+        process: &Process,
+        registered: &'a Registered,
+        ports: Vec<Port>,
+    ) -> anyhow::Result<Life<'a>> {
+        let cluster = process.cluster.clone();
+        let layout = cluster.borrow().layout.clone();
+        let layout = layout.context("the layout is not known")?;
+        let open = |port: Port| port.open().map_err(ports::explain);
+        let addresses: Vec<SocketAddr> = ports.iter().map(Port::address).collect();
+        let listeners = ports.into_iter().map(open).collect::<anyhow::Result<_>>()?;
+        let (drain, draining) = shutdown::shutdown();
+        let (accusations, accused) = mpsc::channel(ACCUSATIONS);
+        let config = Config {
+            incarnation: registered.me,
+            workers: process.settings.workers,
+            slots: layout.slots,
+            cluster: cluster.clone(),
+            heard: registered.voice.is_heard(),
+            accusations,
+            connections_max: process.connections_max,
+        };
+        let (gateway, workers) = Gateway::new(&config, listeners, &draining);
+        let (end, ended) = mpsc::channel(workers.len());
+        let options = Options::within(cluster.borrow().broker.failure_timeout());
+        let mut threads = Vec::new();
+        for (index, worker) in workers.into_iter().enumerate() {
+            let ways = (process.directory.clone(), options.clone());
+            threads.push(start(index, worker, ways, end.clone())?);
+        }
+        announce(&addresses)?;
+        Ok(Life {
+            me: registered.me,
+            voice: &registered.voice,
+            summaries: tokio::spawn(ports::summarise(gateway.clone())),
+            gateway,
+            drain,
+            stop: process.stop.clone(),
+            cluster,
+            accused,
+            ended,
+            threads,
+        })
+    }
+
+    /// Serves until something ends it, and until that is done.
+    pub async fn end(mut self) -> End {
+        let accuse = accuse(self.accused, self.voice);
+        let mut live = self.voice.is_live();
+        let serve = async {
+            let end = tokio::select! {
+                () = self.stop.begun() => End::Stopped,
+                Ok(_) = self.cluster.wait_for(|cluster| cluster.draining.contains(&self.me)) => {
+                    End::Drained
+                }
+                Ok(_) = live.wait_for(|live| !live) => End::Over,
+                // A shard has refused us, and all workers end.
+                Some(_) = self.ended.recv() => End::Over,
+            };
+            match end {
+                End::Over => self.gateway.abandon(),
+                End::Stopped | End::Drained => self.drain.begin(),
+            }
+            let mut is_over = end == End::Over;
+            loop {
+                tokio::select! {
+                    ended = self.ended.recv() => match ended {
+                        Some(ended) => is_over |= ended == Ended::Over,
+                        None => break,
+                    },
+                    // What a drain waits for never comes then.
+                    Ok(_) = live.wait_for(|live| !live), if !is_over => {
+                        is_over = true;
+                        self.gateway.abandon();
+                    }
+                }
+            }
+            match end {
+                End::Drained if is_over => End::Over,
+                end => end,
+            }
+        };
+        let end = tokio::select! {
+            end = serve => end,
+            never = accuse => match never {},
+        };
+        self.summaries.abort();
+        // They have ended: there is nothing to wait for.
+        self.threads.into_iter().for_each(Thread::join);
+        end
+    }
+}
+
+fn start(
+    index: usize,
+    worker: Worker,
+    (directory, options): (Directory, Options),
+    end: mpsc::Sender<Ended>,
+) -> io::Result<Thread> {
+    let main = move || async move {
+        let ended = worker.run(GrpcDial::new(directory, options)).await;
+        // There is room for all.
+        let _ = end.try_send(ended);
+    };
+    threads::start(&format!("worker-{index}"), main)
+}
+
+/// Hands accusations on, for ever.
+async fn accuse(mut accused: mpsc::Receiver<Incarnation>, voice: &GatewayVoice) -> Infallible {
+    let mut last: Option<(Incarnation, Instant)> = None;
+    while let Some(backend) = accused.recv().await {
+        let is_new = last.is_none_or(|(known, at)| known != backend || at.elapsed() > ACCUSED_FOR);
+        if is_new {
+            voice.accuse(backend);
+            last = Some((backend, Instant::now()));
+        }
+    }
+    // All workers have ended, which is told elsewhere.
+    std::future::pending().await
+}
+
+fn announce(addresses: &[SocketAddr]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    ports::announce(&mut out, addresses)?;
+    out.flush()?;
+    ports::warn_of_open_ones(addresses);
+    Ok(())
+}
