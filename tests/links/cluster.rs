@@ -190,11 +190,6 @@ impl Cluster {
         });
     }
 
-    /// Nobody listens as `backend` any more, and its shards are out of reach.
-    pub fn hide(&self, backend: Incarnation) {
-        self.local.remove(backend);
-    }
-
     /// Whether the control plane hears us.
     pub fn set_heard(&self, is_heard: bool) {
         self.heard.send_replace(is_heard);

@@ -3,6 +3,7 @@
 
 mod breaking;
 mod cluster;
+mod lives;
 
 use std::{
     collections::{BTreeMap, VecDeque},
