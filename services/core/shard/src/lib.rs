@@ -31,7 +31,6 @@ mod snapshot;
 mod stats;
 mod store;
 mod timer;
-pub mod wire;
 
 pub use effect::Effect;
 pub use entry::{Entry, Input, Settings, SharedStrategy};
