@@ -2,6 +2,7 @@
 
 mod backend;
 mod cli;
+mod control_plane;
 mod gateway;
 mod relay;
 mod standalone;
@@ -26,6 +27,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Standalone(standalone::Arguments),
+    ControlPlane(control_plane::Arguments),
     Backend(backend::Arguments),
     Gateway(gateway::Arguments),
     #[command(flatten)]
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.command {
         None => standalone::run(arguments.standalone),
         Some(Command::Standalone(arguments)) => standalone::run(arguments),
+        Some(Command::ControlPlane(arguments)) => control_plane::run(arguments),
         Some(Command::Backend(arguments)) => backend::run(arguments),
         Some(Command::Gateway(arguments)) => gateway::run(arguments),
         Some(Command::Client(command)) => command.run(),

@@ -49,6 +49,8 @@ pub struct Options {
     /// Written when the store has no Broker: later the store's counts. Its failure time-out is also that of the election's
     /// lease, in whole seconds.
     pub broker: Broker,
+    /// Whether `broker` takes the place of the store's at each start, apart from how many shards there are.
+    pub insists: bool,
 }
 
 /// Why a replica does not start.
@@ -130,6 +132,7 @@ impl ControlPlane {
                 election,
                 registry,
                 broker: options.broker,
+                insists: options.insists,
                 following: following.clone(),
                 ours,
                 ending: ends.clone(),
@@ -283,6 +286,7 @@ struct Candidate {
     election: Election,
     registry: Registry,
     broker: Broker,
+    insists: bool,
     following: Following,
     ours: watch::Sender<Option<mpsc::Sender<Input>>>,
     ending: watch::Receiver<bool>,
@@ -323,7 +327,7 @@ impl Candidate {
         let (inputs, incoming) = mpsc::channel(INPUTS_MAX);
         let compare = leadership.compare();
         let work = async {
-            while let Err(error) = self.registry.found(&self.broker).await {
+            while let Err(error) = self.registry.found(&self.broker, self.insists).await {
                 warn!(%error, "the first Broker cannot be written: trying again");
                 tokio::time::sleep(RETRY).await;
             }

@@ -13,6 +13,7 @@
 //!     listen: "127.0.0.1:0".parse()?,
 //!     advertise: None,
 //!     broker: Default::default(),
+//!     insists: false,
 //! };
 //! let control_plane = ControlPlane::start(store, options).await?;
 //! println!("listening on {}", control_plane.endpoint());

@@ -237,19 +237,37 @@ impl Registry {
         Ok(outcome)
     }
 
-    /// Writes the first Broker, if there is none.
+    /// Writes the first Broker, if there is none. One that `insists` takes the place of another, but for the number of
+    /// shards, which is fixed.
     ///
     /// # Errors
-    /// What the store says.
-    pub async fn found(&self, broker: &Broker) -> Result<(), store::Error> {
+    /// What the store says, and a Broker there that cannot be read.
+    pub async fn found(&self, broker: &Broker, insists: bool) -> Result<(), Refused> {
         let key = keys::broker();
-        let first = Transaction {
-            compare: vec![Compare::absent(key.clone())],
-            writes: vec![put(&key, json(broker))],
-        };
-        // One that is there already is as good.
-        let _ = self.store.commit(first).await?;
-        Ok(())
+        for attempt in 0..ATTEMPTS_MAX {
+            pause(attempt).await;
+            let entry = self.store.get(&key).await?;
+            let known: Option<Broker> = read(entry.as_ref())?;
+            let wanted = match &known {
+                Some(known) if insists => Broker {
+                    cardinality: known.cardinality.clone(),
+                    ..broker.clone()
+                },
+                Some(_) => return Ok(()),
+                None => broker.clone(),
+            };
+            if known.as_ref() == Some(&wanted) {
+                return Ok(());
+            }
+            let write = Transaction {
+                compare: vec![compare(&key, entry.as_ref())],
+                writes: vec![put(&key, json(&wanted))],
+            };
+            if let Outcome::Committed(_) = self.store.commit(write).await? {
+                return Ok(());
+            }
+        }
+        Err(Refused::Contended)
     }
 
     /// Changes a node's record, unless `change` says why not.

@@ -1,15 +1,18 @@
-//! The command line beyond running a broker: `pub`, `sub`, `bench` and `verify`.
+//! The command line beyond running a broker: `pub`, `sub`, `bench` and `verify`; `status` and `node` for clusters.
 //!
 //! Start reading at [`Command`]. What `pub` and `sub` share lies beside them: the connection in
 //! [`client`], its options in [`options`], the properties of MQTT 5 in [`property`].
 
 pub mod bench;
 mod client;
+mod control_plane;
 mod json;
+pub mod node;
 mod options;
 mod property;
 pub mod pub_;
 mod stamp;
+pub mod status;
 pub mod sub;
 mod value;
 pub mod verify;
@@ -17,13 +20,17 @@ mod words;
 
 use std::process::ExitCode;
 
-/// The commands of a client, for the binary to list beside its own.
+/// The commands of clients and administrators, for the binary to list beside its own.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     Pub(pub_::Arguments),
     Sub(sub::Arguments),
     Bench(bench::Arguments),
     Verify(verify::Arguments),
+    Status(status::Arguments),
+    Node(node::Arguments),
+    GatewayDrain(node::GatewayDrain),
+    Adopt(node::Adopt),
 }
 
 impl Command {
@@ -40,6 +47,10 @@ impl Command {
             Command::Sub(arguments) => sub::run(arguments),
             Command::Bench(arguments) => bench::run(arguments),
             Command::Verify(arguments) => verify::run(arguments),
+            Command::Status(arguments) => status::run(arguments),
+            Command::Node(arguments) => node::run(arguments),
+            Command::GatewayDrain(arguments) => node::drain_gateway(arguments),
+            Command::Adopt(arguments) => node::adopt(arguments),
         }
     }
 }

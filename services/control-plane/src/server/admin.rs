@@ -192,8 +192,14 @@ impl Service {
         let mut last = None;
         loop {
             let status = self.status(false).await?;
-            if last.as_ref() != Some(&status) {
-                last = Some(status.clone());
+            // That time passes is no change.
+            let mut compared = status.clone();
+            compared
+                .nodes
+                .iter_mut()
+                .for_each(|node| node.silent_ms = None);
+            if last.as_ref() != Some(&compared) {
+                last = Some(compared);
                 let told = proto::WatchStatusResponse {
                     status: Some(status),
                 };

@@ -39,6 +39,7 @@ pub async fn start_at(store: Arc<dyn Store>, broker: Broker, listen: &str) -> Co
         listen: listen.parse().unwrap(),
         advertise: None,
         broker,
+        insists: false,
     };
     let control_plane = ControlPlane::start(store, options).await.unwrap();
     control_plane.reached().await;

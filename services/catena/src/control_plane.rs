@@ -1,0 +1,104 @@
+//! `catena control-plane`: a replica of the control plane.
+
+mod settings;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::Context;
+use catena_control_plane::{
+    ControlPlane, Options,
+    store::{Config, Embedded, Etcd, Store},
+};
+use catena_runtime::{panics, shutdown::Signals, telemetry};
+use tracing::{info, warn};
+
+pub use self::settings::Arguments;
+use self::settings::Settings;
+
+/// Runs a replica until it is told to stop.
+///
+/// # Errors
+/// What keeps it from starting.
+pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let settings = Settings::read(arguments)?;
+    telemetry::start(&settings.log, settings.log_format)?;
+    panics::abort_on_panic();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(settings.threads)
+        .thread_name("control-plane")
+        .enable_all()
+        .build()?;
+    runtime.block_on(run_until_stopped(settings))
+}
+
+async fn run_until_stopped(settings: Settings) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::listen()?;
+    let store = open(&settings.store).await?;
+    let options = Options {
+        cluster: settings.cluster.clone(),
+        listen: settings.listen,
+        advertise: settings.advertise.clone(),
+        broker: settings.broker.clone(),
+        insists: false,
+    };
+    let control_plane = ControlPlane::start(store, options).await?;
+    announce(&settings, &control_plane)?;
+    let signal = signals.next().await;
+    info!(signal, "stopping; send the signal again to stop at once");
+    tokio::select! {
+        () = control_plane.shutdown() => {}
+        signal = signals.next() => {
+            warn!(signal, "stopped at once");
+            std::process::exit(1);
+        }
+    }
+    info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn open(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    Ok(match config {
+        Config::Etcd(etcd) => {
+            let store = Etcd::open(etcd).await.context("cannot use etcd")?;
+            Arc::new(store)
+        }
+        Config::Embedded(embedded) => {
+            let file = embedded.file.display();
+            let store = Embedded::open(&embedded.file).await;
+            Arc::new(store.with_context(|| format!("cannot use {file}"))?)
+        }
+    })
+}
+
+fn announce(settings: &Settings, control_plane: &ControlPlane) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
+        "listening on {} (control plane of cluster {}; others reach it at {})",
+        control_plane.address(),
+        settings.cluster,
+        control_plane.advertise(),
+    )?;
+    match &settings.store {
+        Config::Etcd(etcd) => {
+            writeln!(
+                out,
+                "keeping its decisions in etcd at {}",
+                etcd.endpoints.join(", ")
+            )?;
+        }
+        Config::Embedded(embedded) => {
+            writeln!(out, "keeping its decisions in {}", embedded.file.display())?;
+        }
+    }
+    writeln!(
+        out,
+        "try it: catena status --control-plane {}",
+        control_plane.endpoint()
+    )?;
+    out.flush()
+}
