@@ -1,10 +1,17 @@
 //! A gateway and shards in this process, with links that break.
 
-use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, thread, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::NonZeroUsize,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use catena_backend::{Backend, Options, Pulse, Voice};
 use catena_chain::{
-    Configuration, Epoch, Generation, Incarnation, Member, ReplicaId, message::Report,
+    Configuration, Epoch, Generation, Incarnation, Member, ReplicaId,
+    message::{News, Report},
 };
 use catena_gateway::{Config, Gateway, limits::ACCUSATIONS, listener::Listener, worker::Ended};
 use catena_membership::{Cluster as Told, GatewayIncarnation};
@@ -40,7 +47,7 @@ pub struct Plan {
 /// A running cluster. Dropping it drains and stops it.
 pub struct Cluster {
     pub address: SocketAddr,
-    told: watch::Sender<Arc<Told>>,
+    told: Teller,
     heard: watch::Sender<bool>,
     local: Local<Backend>,
     gateway: Gateway,
@@ -53,11 +60,44 @@ pub struct Cluster {
     threads: Vec<Thread>,
 }
 
-/// Nobody to report to.
-struct Nobody;
+/// A control plane that does what it is told by the test, and promotes learners.
+#[derive(Clone)]
+struct Teller(Arc<watch::Sender<Arc<Told>>>);
 
-impl Voice for Nobody {
-    fn report(&self, _: Report) {}
+impl Teller {
+    fn tell(&self, change: impl FnOnce(&mut Told)) {
+        self.0.send_modify(|told| {
+            let mut next = Told::clone(told);
+            next.version += 1;
+            change(&mut next);
+            *told = Arc::new(next);
+        });
+    }
+
+    /// Makes the next configuration of a shard.
+    fn change(&self, shard: ShardId, change: impl FnOnce(&mut Configuration)) {
+        self.tell(|told| {
+            let chain = told.chains.get_mut(&shard).expect("it is founded");
+            chain.epoch = chain.epoch.next();
+            change(chain);
+        });
+    }
+}
+
+impl Voice for Teller {
+    fn report(&self, report: Report) {
+        let News::LearnerSynced { learner } = report.news else {
+            return;
+        };
+        let known = self.0.borrow().chains[&report.shard].clone();
+        if known.epoch == report.epoch {
+            self.change(report.shard, |chain| {
+                let synced = chain.learner.take().filter(|member| member.id == learner);
+                chain.chain.extend(synced);
+            });
+        }
+    }
+
     fn accuse(&self, _: Incarnation) {}
 }
 
@@ -101,7 +141,8 @@ impl Cluster {
 
     /// Starts what `plan` says.
     pub fn of(plan: Plan) -> Cluster {
-        let (told, cluster) = watch::channel(Arc::new(told(plan.shards)));
+        let (sender, cluster) = watch::channel(Arc::new(told(plan.shards)));
+        let told = Teller(Arc::new(sender));
         let (heard, is_heard) = watch::channel(true);
         let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
         let address = listener.address();
@@ -162,9 +203,9 @@ impl Cluster {
         let (backend, shards) = Backend::new(Options {
             me,
             threads: NonZeroUsize::MIN,
-            cluster: self.told.subscribe(),
+            cluster: self.told.0.subscribe(),
             heard: self.heard.subscribe(),
-            voice: Arc::new(Nobody),
+            voice: Arc::new(self.told.clone()),
             pulse: Pulse::default(),
         });
         self.local.add(me, backend);
@@ -182,12 +223,44 @@ impl Cluster {
 
     /// Tells everybody something new.
     pub fn tell(&self, change: impl FnOnce(&mut Told)) {
-        self.told.send_modify(|told| {
-            let mut next = Told::clone(told);
-            next.version += 1;
-            change(&mut next);
-            *told = Arc::new(next);
-        });
+        self.told.tell(change);
+    }
+
+    /// Makes the next configuration of a shard.
+    pub fn change(&self, shard: ShardId, change: impl FnOnce(&mut Configuration)) {
+        self.told.change(shard, change);
+    }
+
+    /// `backend` becomes a replica of all shards, and then the only one; nobody listens any more as who was before.
+    pub fn move_to(&self, backend: Incarnation) {
+        let shards: Vec<ShardId> = self.told.0.borrow().chains.keys().copied().collect();
+        for shard in &shards {
+            self.change(*shard, |chain| {
+                let id = ReplicaId(chain.epoch.0);
+                chain.joined = chain.epoch;
+                chain.learner = Some(Member {
+                    id,
+                    incarnation: backend,
+                });
+            });
+        }
+        let is_of_all = || {
+            let told = self.told.0.borrow();
+            let mut tails = told.chains.values().map(|chain| chain.tail());
+            tails.all(|tail| tail.is_some_and(|tail| tail.incarnation == backend))
+        };
+        let until = Instant::now() + Duration::from_secs(20);
+        while !is_of_all() {
+            assert!(Instant::now() < until, "no learner is promoted");
+            thread::sleep(Duration::from_millis(5));
+        }
+        for shard in shards {
+            self.change(shard, |chain| {
+                for lost in chain.chain.drain(..chain.chain.len() - 1) {
+                    self.local.remove(lost.incarnation);
+                }
+            });
+        }
     }
 
     /// Whether the control plane hears us.

@@ -93,9 +93,7 @@ fn what_is_unanswered_goes_to_the_shard_that_starts_empty() {
     let mut cluster = whole(1);
     let address = cluster.address;
     let move_to = |to| {
-        cluster.tell(|told| {
-            let chain = told.chains.get_mut(&ShardId(0)).expect("it is founded");
-            chain.epoch = chain.epoch.next();
+        cluster.change(ShardId(0), |chain| {
             chain.chain = vec![Member {
                 id: ReplicaId(5),
                 incarnation: to,
@@ -121,11 +119,7 @@ fn what_is_unanswered_goes_to_the_shard_that_starts_empty() {
 fn clients_that_need_a_lost_shard_are_closed_when_nobody_sees_to_it() {
     let cluster = whole(2);
     let mut clients = open_all(&cluster);
-    cluster.tell(|told| {
-        let chain = told.chains.get_mut(&ShardId(0)).expect("it is founded");
-        chain.epoch = chain.epoch.next();
-        chain.chain[0].incarnation = NOBODY;
-    });
+    cluster.change(ShardId(0), |chain| chain.chain[0].incarnation = NOBODY);
     let busy = ReasonCode::ServerBusy;
     let patience = Duration::from_secs(1);
     assert_eq!(count_closed(&mut clients, busy, patience), 0);

@@ -21,6 +21,9 @@ const SEEDS: u64 = 3;
 /// Messages of one publisher.
 const MESSAGES: u32 = 400;
 
+/// How often shards move meanwhile.
+const MOVES: u32 = 3;
+
 /// Of them, unanswered at a time.
 const WINDOW: usize = 20;
 
@@ -73,6 +76,36 @@ fn clients_that_stay_notice_nothing() {
             "only {} links broke",
             cluster.links_broken()
         );
+    });
+}
+
+/// Nor does it see that the replicas are others than before, and those that it spoke to are gone [C-41] [F-18].
+#[test]
+fn clients_that_stay_notice_nothing_of_shards_that_move() {
+    for_seeds(|seed| {
+        let mut cluster = Cluster::start(2, 1, seed);
+        let lasting = Options::new(Version::V5, "lasting").persistent();
+        let subscriber = subscribe(&cluster, &lasting);
+        let publishers: Vec<_> = (0..2)
+            .map(|number| {
+                let options = Options::new(Version::V5, &format!("publisher-{number}"));
+                let mut client = open(&cluster, &options);
+                let (topic, qos) = (format!("live/{number}"), 1 + number);
+                thread::spawn(move || publish_all(&mut client, &topic, qos))
+            })
+            .collect();
+        let reader = thread::spawn(move || receive_all(subscriber, 2));
+        for _ in 0..MOVES {
+            let backend = cluster.start_backend();
+            cluster.move_to(backend);
+            thread::sleep(Duration::from_millis(100));
+        }
+        for thread in publishers {
+            thread.join().expect("every publish is answered");
+        }
+        reader
+            .join()
+            .expect("every message arrives once and in order");
     });
 }
 

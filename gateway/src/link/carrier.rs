@@ -88,12 +88,13 @@ impl<D: Dial> Carrier<D> {
 
     /// Takes the configuration that the worker has heard of.
     fn learn(&mut self) {
-        self.with_link(|link, actions| {
-            if let Some(configuration) = link.news.take() {
-                link.uplink.adopt(configuration, actions);
-            }
+        let is_news = self.with_link(|link, actions| {
+            let news = link.news.take();
+            news.map(|configuration| link.uplink.adopt(configuration, actions))
         });
-        self.act();
+        if is_news.is_some() {
+            self.act(self.worker.now());
+        }
     }
 
     /// Begins to make the connections that are wanted.
@@ -168,7 +169,7 @@ impl<D: Dial> Carrier<D> {
                 link.receive(now, connection, message, is_closed, actions);
             });
         }
-        self.act();
+        self.act(millis(now));
     }
 
     fn send(&mut self, line: &mut Line<D::Transport>, cx: &mut Context<'_>) -> Result<(), Failure> {
@@ -201,11 +202,11 @@ impl<D: Dial> Carrier<D> {
         }
         let now = worker.micros();
         self.with_link(|link, actions| link.uplink.lost(line.connection, now, actions));
-        self.act();
+        self.act(millis(now));
     }
 
-    /// Does what the link says, in its order.
-    fn act(&mut self) {
+    /// Does what the link says, in its order; it is `now`.
+    fn act(&mut self, now: Now) {
         if self.actions.is_empty() {
             return;
         }
@@ -217,7 +218,7 @@ impl<D: Dial> Carrier<D> {
             shard: self.shard,
             clients,
             router,
-            now: worker.now(),
+            now,
         };
         for action in actions.drain(..) {
             match action {
@@ -294,4 +295,9 @@ impl<D: Dial> Carrier<D> {
             cx.waker().wake_by_ref();
         }
     }
+}
+
+/// The same moment as connections read it.
+fn millis(now: catena_chain::Now) -> Now {
+    Now(now.monotonic / 1000)
 }
