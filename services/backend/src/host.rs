@@ -3,6 +3,9 @@
 //! A turn: take what has arrived up to a bound, hand each input to the replica, settle once, and do what comes out.
 //! Nothing in it waits for a connection: an origin that is slow finds its effects in its outbox later.
 
+mod intake;
+mod outputs;
+
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     future::poll_fn,
@@ -12,26 +15,24 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use catena_chain::{Epoch, Incarnation, Member, Now, Options, Payload, message::ConnectionId};
+use catena_chain::{Epoch, Incarnation, Member, Now, Options, message::ConnectionId};
 use catena_membership::Cluster;
-use catena_replicated::{Envelope, FromOrigin, Input, Message, Output, Replica, ToOrigin};
+use catena_replicated::{Envelope, FromOrigin, Input, Output, Replica, ToOrigin};
 use catena_slots::ShardId;
-use catena_transport::{Dial, DialError, Reach};
+use catena_transport::{Dial, Reach};
 use tokio::{
     sync::mpsc,
     task::{JoinSet, coop::unconstrained},
     time::{Instant, Sleep},
 };
-use tracing::{debug, error, info, warn};
+use tracing::{error, warn};
 
 use crate::{
     chronicle::Chronicle,
-    limits::{
-        ORIGINS_MAX, PEER_RETRY_MS, SOURCE_MESSAGES, STREAMS_MAX, TICKS_PER_TIMEOUT, TURN_OPS,
-    },
-    neighbour::{Event, Neighbour},
+    limits::{ORIGINS_MAX, STREAMS_MAX, TICKS_PER_TIMEOUT},
+    neighbour::Neighbour,
     origin::Connection,
-    peer::{Lost, Peer},
+    peer::Peer,
     pulse::Beat,
     ready::{Key, Ready},
     stream::Stream,
@@ -275,332 +276,6 @@ impl<D: Dial, R: Reach> Host<D, R> {
                 *known = configuration.epoch;
                 self.handle(Input::Configuration(configuration.clone()));
             }
-        }
-    }
-
-    /// Takes what has arrived, in turn from each, up to a bound.
-    fn take(&mut self) {
-        let mut work = 0;
-        while work < TURN_OPS {
-            let Some(key) = self.keys.pop_front() else {
-                return;
-            };
-            let is_more = match key {
-                Key::Origin(id) => self.take_from_origin(id, &mut work),
-                Key::Stream(id) => self.take_from_stream(id, &mut work),
-                Key::Peer(id) => self.take_from_peer(id, &mut work),
-                Key::Neighbour(member) => {
-                    self.go_on(member, true);
-                    false
-                }
-            };
-            if is_more {
-                self.keys.push_back(key);
-            }
-        }
-    }
-
-    /// Whether there may be more.
-    fn take_from_origin(&mut self, id: ConnectionId, work: &mut usize) -> bool {
-        for _ in 0..SOURCE_MESSAGES {
-            let Some(connection) = self.origins.get_mut(&id) else {
-                return false;
-            };
-            match connection.poll_receive() {
-                Poll::Ready(Ok(message)) => {
-                    *work += match &message {
-                        FromOrigin::Ops { batch, .. } => batch.ops.len(),
-                        FromOrigin::Direct { publishes, .. } => publishes.len(),
-                        FromOrigin::Open { .. } | FromOrigin::Acked { .. } => 1,
-                    };
-                    self.handle(Input::FromOrigin {
-                        connection: id,
-                        message,
-                    });
-                }
-                Poll::Ready(Err(_)) => {
-                    self.origins.remove(&id);
-                    self.handle(Input::OriginLost { connection: id });
-                    return false;
-                }
-                Poll::Pending => {
-                    // It may have been woken because there is room.
-                    if connection.has_to_send() {
-                        self.to_send.origins.push(id);
-                    }
-                    return false;
-                }
-            }
-        }
-        self.to_send.origins.push(id);
-        true
-    }
-
-    fn take_from_stream(&mut self, id: u64, work: &mut usize) -> bool {
-        for _ in 0..SOURCE_MESSAGES {
-            let Some(stream) = self.streams.get_mut(&id) else {
-                return false;
-            };
-            match stream.poll_receive() {
-                Poll::Pending => return false,
-                Poll::Ready(Some(envelope)) => {
-                    let from = envelope.from;
-                    if stream.is_new(from) && self.has_another(from, id) {
-                        // What was on its way on the one before may be lost.
-                        self.handle(Input::Reconnected(from));
-                    }
-                    *work += self.weigh(&envelope);
-                    self.handle(Input::Message(envelope));
-                }
-                Poll::Ready(None) => {
-                    let from = stream.from();
-                    self.streams.remove(&id);
-                    if let Some(from) = from {
-                        info!(shard = %self.shard, from = from.id.0, "a replica's stream to us has ended");
-                        self.accuse(from);
-                        self.handle(Input::Reconnected(from));
-                    }
-                    return false;
-                }
-            }
-        }
-        true
-    }
-
-    fn has_another(&self, from: Member, id: u64) -> bool {
-        let is = |(other, stream): (&u64, &Stream)| *other != id && stream.from() == Some(from);
-        self.streams.iter().any(is)
-    }
-
-    /// How much work an envelope is, counted in ops; and takes note of it.
-    fn weigh(&mut self, envelope: &Envelope) -> usize {
-        match &envelope.message {
-            Message::Append { entries, .. } => {
-                self.beat.received(1 + entries.len() as u64);
-                let ops = entries.iter().map(|entry| match &entry.payload {
-                    Payload::Ops { batch, .. } => batch.ops.len(),
-                    _ => 1,
-                });
-                ops.sum::<usize>().max(1)
-            }
-            Message::SnapshotPart { offset, bytes, .. } => {
-                self.beat.received(1 + bytes.len() as u64);
-                self.chronicle.part(*offset == 0, bytes.len());
-                TURN_OPS / SOURCE_MESSAGES
-            }
-            _ => {
-                self.beat.received(1);
-                1
-            }
-        }
-    }
-
-    fn take_from_peer(&mut self, id: ConnectionId, work: &mut usize) -> bool {
-        self.to_send.peers.push(id);
-        for _ in 0..SOURCE_MESSAGES {
-            let Some(peer) = self.peers.get_mut(&id) else {
-                return false;
-            };
-            match peer.poll_receive() {
-                Poll::Pending => return false,
-                Poll::Ready(Ok(message)) => {
-                    *work += 1;
-                    self.handle(Input::FromPeer {
-                        connection: id,
-                        message,
-                    });
-                }
-                Poll::Ready(Err(lost)) => {
-                    self.lost(id, lost);
-                    return false;
-                }
-            }
-        }
-        true
-    }
-
-    /// A connection to another shard is over.
-    fn lost(&mut self, id: ConnectionId, lost: Lost) {
-        let Some(peer) = self.peers.remove(&id) else {
-            return;
-        };
-        match lost {
-            Lost::NotReached(DialError::Refused(reason)) => {
-                debug!(shard = %self.shard, reason, "another shard refuses us");
-                self.voice.accuse(peer.to().incarnation);
-            }
-            Lost::NotReached(error) => {
-                debug!(shard = %self.shard, %error, "another shard is not reached")
-            }
-            Lost::Broken(reason) => {
-                debug!(shard = %self.shard, reason, "a link to another shard broke")
-            }
-        }
-        self.later.push(Input::PeerLost { connection: id });
-        self.tick_within(Duration::from_millis(PEER_RETRY_MS));
-    }
-
-    /// Does what the replica wants done.
-    fn perform(&mut self) {
-        let mut outputs = std::mem::take(&mut self.outputs);
-        for output in outputs.drain(..) {
-            match output {
-                Output::Send { to, envelope } => self.send_to(to, envelope),
-                Output::Owed { connection } => {
-                    if let Some(open) = self.origins.get_mut(&connection) {
-                        open.owe();
-                        self.to_send.origins.push(connection);
-                    }
-                }
-                Output::Reply {
-                    connection,
-                    message,
-                } => self.reply(connection, message),
-                Output::Close { connection } => {
-                    if let Some(open) = self.origins.get_mut(&connection) {
-                        open.close();
-                        self.to_send.origins.push(connection);
-                    }
-                }
-                Output::Connect {
-                    connection,
-                    shard,
-                    to,
-                } => {
-                    let waker = self.ready.waker(Key::Peer(connection));
-                    let peer = Peer::dial(&self.dial, shard, to, waker);
-                    self.peers.insert(connection, peer);
-                    self.to_send.peers.push(connection);
-                }
-                Output::SendToPeer {
-                    connection,
-                    message,
-                } => {
-                    let peer = self.peers.get_mut(&connection);
-                    match peer.map(|peer| peer.push(message)) {
-                        Some(Ok(())) => self.to_send.peers.push(connection),
-                        Some(Err(lost)) => self.lost(connection, lost),
-                        None => {}
-                    }
-                }
-                Output::Disconnect { connection } => {
-                    self.peers.remove(&connection);
-                    self.tick_within(Duration::from_millis(PEER_RETRY_MS));
-                }
-                Output::Encode(encoding) => {
-                    let encode = || Input::Encoded(encoding.run());
-                    self.snapshots.spawn_blocking(encode);
-                    self.is_offloading = true;
-                }
-                Output::Decode(decoding) => {
-                    let decode = || Input::Decoded(decoding.run());
-                    self.snapshots.spawn_blocking(decode);
-                    self.is_offloading = true;
-                }
-                Output::Report(report) => {
-                    debug!(shard = %self.shard, ?report, "reports");
-                    self.voice.report(report);
-                }
-                Output::Alarm(alarm) => {
-                    let epoch = self
-                        .replica
-                        .configuration()
-                        .map_or(0, |known| known.epoch.0);
-                    error!(shard = %self.shard, epoch, ?alarm, "this must not happen; the replica is to begin anew");
-                    self.beat.alarmed();
-                }
-            }
-        }
-        self.outputs = outputs;
-    }
-
-    fn reply(&mut self, connection: ConnectionId, message: ToOrigin) {
-        let Some(open) = self.origins.get_mut(&connection) else {
-            return;
-        };
-        match open.reply(message) {
-            Ok(()) => self.to_send.origins.push(connection),
-            Err(_) => {
-                warn!(shard = %self.shard, "closed a link that does not take its answers");
-                self.origins.remove(&connection);
-                self.later.push(Input::OriginLost { connection });
-            }
-        }
-    }
-
-    fn send_to(&mut self, to: Member, envelope: Envelope) {
-        let is_near = is_near(&self.replica, to);
-        let neighbour = self.neighbours.entry(to).or_insert_with(|| {
-            let waker = self.ready.waker(Key::Neighbour(to));
-            Neighbour::new(self.shard, to, waker, is_near)
-        });
-        let event = neighbour.push(envelope);
-        self.to_send.neighbours.push(to);
-        if let Some(event) = event {
-            self.happened(to, event);
-        }
-    }
-
-    /// Sends what waits, as far as there is room.
-    fn send(&mut self) {
-        while let Some(member) = self.to_send.neighbours.pop() {
-            self.go_on(member, false);
-        }
-        while let Some(id) = self.to_send.origins.pop() {
-            let Some(open) = self.origins.get_mut(&id) else {
-                continue;
-            };
-            let replica = &mut self.replica;
-            if open.send(|| replica.owed(id)).is_err() {
-                self.origins.remove(&id);
-                self.later.push(Input::OriginLost { connection: id });
-            }
-        }
-        while let Some(id) = self.to_send.peers.pop() {
-            if let Some(Err(lost)) = self.peers.get_mut(&id).map(Peer::send) {
-                self.lost(id, lost);
-            }
-        }
-    }
-
-    fn go_on(&mut self, member: Member, is_woken: bool) {
-        while let Some(neighbour) = self.neighbours.get_mut(&member) {
-            match neighbour.go_on(&self.reach, is_woken) {
-                Some(event) => self.happened(member, event),
-                None => return,
-            }
-        }
-    }
-
-    fn happened(&mut self, member: Member, event: Event) {
-        let (shard, to) = (self.shard, member.id.0);
-        match event {
-            Event::Again => {
-                info!(%shard, to, "the stream to a replica is there again");
-                self.later.push(Input::Reconnected(member));
-            }
-            Event::Broken(reason) => {
-                info!(%shard, to, reason, "the stream to a replica broke");
-                self.accuse(member);
-            }
-            Event::NotReached(error) => {
-                debug!(%shard, to, %error, "a replica is not reached");
-                if matches!(error, DialError::Refused(_)) {
-                    self.accuse(member);
-                }
-            }
-        }
-        let is_over = |neighbour: &Neighbour<R>| neighbour.is_over();
-        if self.neighbours.get(&member).is_some_and(is_over) {
-            self.neighbours.remove(&member);
-        }
-    }
-
-    /// Somebody of our chain may be dead: whoever can tell is to look at once.
-    fn accuse(&self, member: Member) {
-        let configuration = self.replica.configuration();
-        if configuration.is_some_and(|known| known.member(member.id) == Some(member)) {
-            self.voice.accuse(member.incarnation);
         }
     }
 

@@ -178,3 +178,159 @@ fn backoff(failures: u32) -> Duration {
         .min(REDIAL_MS_MAX);
     Duration::from_millis(fastrand::u64(full / 2..=full))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        cell::RefCell,
+        rc::Rc,
+        task::{Context, Poll, Waker},
+    };
+
+    use catena_chain::{Epoch, Generation, Incarnation, ReplicaId};
+    use catena_replicated::Message;
+    use catena_transport::Broken;
+
+    use super::*;
+
+    /// What becomes of the next calls, and what was sent.
+    #[derive(Default)]
+    struct Wire {
+        dials: VecDeque<Result<(), DialError>>,
+        dialled: usize,
+        room: usize,
+        is_broken: bool,
+        sent: Vec<u64>,
+    }
+
+    #[derive(Clone, Default)]
+    struct Wires(Rc<RefCell<Wire>>);
+
+    struct Stream(Wires);
+
+    impl Reach for Wires {
+        type Stream = Stream;
+
+        async fn reach(&self, _: ShardId, _: Member) -> Result<Stream, DialError> {
+            let mut wire = self.0.borrow_mut();
+            wire.dialled += 1;
+            wire.is_broken = false;
+            wire.dials.pop_front().unwrap_or(Ok(()))?;
+            Ok(Stream(self.clone()))
+        }
+    }
+
+    impl ChainStream for Stream {
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+            match self.0.0.borrow().room {
+                0 => Poll::Pending,
+                _ => Poll::Ready(Ok(())),
+            }
+        }
+
+        fn send(&mut self, envelope: Envelope) -> Result<(), Broken> {
+            let mut wire = self.0.0.borrow_mut();
+            wire.room -= 1;
+            wire.sent.push(envelope.epoch.0);
+            Ok(())
+        }
+
+        fn poll_broken(&mut self, _: &mut Context<'_>) -> Poll<Broken> {
+            match self.0.0.borrow().is_broken {
+                true => Poll::Ready(Broken("cut".to_owned())),
+                false => Poll::Pending,
+            }
+        }
+    }
+
+    const MEMBER: Member = Member {
+        id: ReplicaId(2),
+        incarnation: Incarnation(2),
+    };
+
+    fn neighbour() -> (Wires, Neighbour<Wires>) {
+        let neighbour = Neighbour::new(ShardId(0), MEMBER, Waker::noop().clone(), true);
+        (Wires::default(), neighbour)
+    }
+
+    fn envelope(number: u64) -> Envelope {
+        Envelope {
+            shard: ShardId(0),
+            epoch: Epoch(number),
+            generation: Generation(1),
+            from: MEMBER,
+            to: ReplicaId(1),
+            message: Message::Mismatch { nonce: 0 },
+        }
+    }
+
+    // One that takes nothing would have us keep all that was ever written.
+    #[test]
+    fn what_waits_is_bounded_and_dropped_with_the_stream() {
+        let (wires, mut neighbour) = neighbour();
+        wires.0.borrow_mut().room = 1;
+        for number in 0..=NEIGHBOUR_ENVELOPES as u64 {
+            assert!(neighbour.push(envelope(number)).is_none());
+            assert!(neighbour.go_on(&wires, false).is_none());
+        }
+        assert_eq!(
+            (wires.0.borrow().dialled, wires.0.borrow().sent.len()),
+            (1, 1)
+        );
+        let event = neighbour.push(envelope(0));
+        assert!(matches!(event, Some(Event::Broken(_))), "{event:?}");
+        // Another one is there at once, and says that something was lost.
+        wires.0.borrow_mut().room = 9;
+        let event = neighbour.go_on(&wires, true);
+        assert!(matches!(event, Some(Event::Again)), "{event:?}");
+        assert!(neighbour.go_on(&wires, true).is_none());
+        neighbour.push(envelope(7));
+        assert!(neighbour.go_on(&wires, false).is_none());
+        assert_eq!(wires.0.borrow().sent, [0, 7]);
+    }
+
+    // A neighbour that comes back later would be waited for until somebody has something to say.
+    #[test]
+    fn a_neighbour_is_dialled_again_at_once_and_then_after_pauses() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (wires, mut neighbour) = neighbour();
+            assert!(neighbour.go_on(&wires, true).is_none());
+            assert_eq!(wires.0.borrow().dialled, 0, "there is nothing to say");
+            neighbour.push(envelope(1));
+            assert!(neighbour.go_on(&wires, false).is_none());
+            let refused = || Err(DialError::Refused("nobody".to_owned()));
+            wires.0.borrow_mut().dials = [refused(), refused()].into();
+            wires.0.borrow_mut().is_broken = true;
+            assert!(matches!(
+                neighbour.go_on(&wires, true),
+                Some(Event::Broken(_))
+            ));
+            assert!(matches!(
+                neighbour.go_on(&wires, true),
+                Some(Event::NotReached(_))
+            ));
+            assert!(neighbour.go_on(&wires, true).is_none(), "it pauses");
+            tokio::time::sleep(Duration::from_millis(REDIAL_MS)).await;
+            assert!(matches!(
+                neighbour.go_on(&wires, true),
+                Some(Event::NotReached(_))
+            ));
+            tokio::time::sleep(Duration::from_millis(2 * REDIAL_MS)).await;
+            assert!(matches!(neighbour.go_on(&wires, true), Some(Event::Again)));
+            // Once it is none any more, nobody cares.
+            wires.0.borrow_mut().is_broken = true;
+            neighbour.set_near(false);
+            assert!(matches!(
+                neighbour.go_on(&wires, true),
+                Some(Event::Broken(_))
+            ));
+            assert!(neighbour.go_on(&wires, true).is_none() && neighbour.is_over());
+            assert_eq!(wires.0.borrow().dialled, 4);
+        });
+    }
+}

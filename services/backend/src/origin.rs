@@ -118,3 +118,61 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::TO_ORIGIN_MESSAGES;
+
+    fn connection() -> (Connection, mpsc::Receiver<ToOrigin>) {
+        let (_, from) = mpsc::channel(1);
+        let (to, answers) = mpsc::channel(TO_ORIGIN_MESSAGES);
+        (Connection::new(Waker::noop().clone(), from, to), answers)
+    }
+
+    fn gap(applied_through: u64) -> ToOrigin {
+        ToOrigin::Gap { applied_through }
+    }
+
+    // An answer that is lost is one that somebody waits for.
+    #[test]
+    fn answers_wait_for_room_and_come_before_the_end() {
+        let (mut connection, mut answers) = connection();
+        let count = TO_ORIGIN_MESSAGES + REPLIES / 2;
+        for number in 0..count {
+            connection.reply(gap(number as u64)).unwrap();
+            if number < TO_ORIGIN_MESSAGES {
+                connection.send(|| None).unwrap();
+            }
+        }
+        connection.close();
+        connection.owe();
+        connection
+            .send(|| panic!("nothing is owed any more"))
+            .unwrap();
+        let mut came = 0;
+        while let Ok(answer) = answers.try_recv() {
+            assert!(matches!(answer, ToOrigin::Gap { applied_through } if applied_through == came));
+            came += 1;
+            let _ = connection.send(|| None);
+        }
+        assert_eq!(came, count as u64);
+        assert_eq!(connection.send(|| None), Err(Gone));
+    }
+
+    // One that takes nothing would keep its place for ever.
+    #[test]
+    fn answers_and_the_time_to_take_them_are_bounded() {
+        let (mut connection, _answers) = connection();
+        for number in 0..REPLIES {
+            connection.reply(gap(number as u64)).unwrap();
+        }
+        assert_eq!(connection.reply(gap(0)), Err(Gone));
+        assert!(connection.tick(), "it is not to be closed");
+        connection.close();
+        let ticks = (0..=CLOSING_TICKS)
+            .take_while(|_| connection.tick())
+            .count();
+        assert_eq!(ticks as u32 + 1, CLOSING_TICKS);
+    }
+}
