@@ -319,10 +319,11 @@ impl<M: Machine> Replica<M> {
         let since = |at: u64| self.now.monotonic.saturating_sub(at);
         let timeout = self.options.timeout_micros;
         let ping = timeout / PINGS;
-        let (is_quiet_up, may_repeat) = (
-            since(self.up.said_at) >= ping,
-            since(self.up.said_at) >= timeout / HELLOS,
-        );
+        let is_quiet_up = since(self.up.said_at) >= ping;
+        // Of a snapshot the first part may take its time: another Hello would make it one that nobody asked for.
+        let awaits_snapshot = self.role.is_learner && self.state.is_none();
+        let may_repeat =
+            is_quiet_up || (since(self.up.said_at) >= timeout / HELLOS && !awaits_snapshot);
         if since(self.down.said_at) >= ping {
             if let (Some(nonce), Some(successor)) = (self.down.nonce, self.role.successor) {
                 self.down.said_at = self.now.monotonic;

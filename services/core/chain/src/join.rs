@@ -198,12 +198,16 @@ impl<M: Machine> Replica<M> {
         }
         match &mut self.join.transfer {
             Some(transfer) if transfer.nonce == nonce => return,
-            // It asks again because it was told nothing yet.
-            Some(transfer) if transfer.body.is_none() => {
+            // It asks again because it was told nothing yet, or has given up. The entries after it are all kept.
+            Some(transfer) => {
                 transfer.nonce = nonce;
+                if let Some(body) = &mut transfer.body {
+                    (body.sent, body.taken) = (0, 0);
+                    self.send_parts(outputs);
+                }
                 return;
             }
-            _ => {}
+            None => {}
         }
         let end = state.log.end();
         let encoding = Encoding {
@@ -298,6 +302,11 @@ impl<M: Machine> Replica<M> {
     /// Whether a snapshot is arriving, or being read.
     pub(crate) fn is_installing(&self) -> bool {
         self.install.arriving.is_some() || self.is_decoding()
+    }
+
+    /// Whether we are a learner that had its one snapshot of this epoch: without state it has to join anew `[C-30]`.
+    pub(crate) fn has_installed(&self) -> bool {
+        self.role.is_learner && self.install.installed_in == Some(self.epoch())
     }
 
     fn is_decoding(&self) -> bool {

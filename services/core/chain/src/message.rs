@@ -183,7 +183,8 @@ pub enum News {
     LearnerSynced { learner: ReplicaId },
     /// A neighbour is silent or does not go on `[C-24]`.
     Suspect { neighbour: ReplicaId },
-    /// The reporter is named, but has no state `[C-1]`.
+    /// The reporter is named, but has no state and will get none: of the chain, or a learner that had its snapshot
+    /// `[C-1]` `[C-30]`.
     Stateless,
     /// The reporter's digest differs from the head's at a checkpoint `[C-52]`.
     Diverged { index: Index },

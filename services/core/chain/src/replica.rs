@@ -420,7 +420,8 @@ impl<M: Machine> Replica<M> {
             return;
         }
         self.next_report = self.now.monotonic + self.options.timeout_micros / 3;
-        let is_stateless = self.state.is_none() && self.role.is_of_chain();
+        let is_named = self.role.is_of_chain() || self.has_installed();
+        let is_stateless = self.state.is_none() && is_named;
         let stateless = is_stateless.then_some(News::Stateless);
         let diverged = self.diverged_at.map(|index| News::Diverged { index });
         let silent = self.suspect().map(|neighbour| News::Suspect { neighbour });
