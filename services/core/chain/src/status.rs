@@ -42,6 +42,12 @@ impl<M: Machine> Replica<M> {
         self.state.as_ref().map(|state| &state.machine)
     }
 
+    /// The state machine, for a test that switches off its rules.
+    #[cfg(any(test, feature = "switches"))]
+    pub fn machine_mut(&mut self) -> Option<&mut M> {
+        self.state.as_mut().map(|state| &mut state.machine)
+    }
+
     /// The state machine for what passes by the log: of a tail that has heard from its predecessor within a
     /// time-out `[C-51]`.
     pub fn direct(&self) -> Option<&M> {

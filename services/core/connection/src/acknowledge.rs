@@ -14,6 +14,7 @@ use crate::{
     Connection, Outside,
     deliver::{Flight, FlightState},
     input::Now,
+    switches::Rule,
 };
 
 impl Connection {
@@ -40,6 +41,10 @@ impl Connection {
             FlightState::Qos2 if flight.shard_id != 0 => {
                 flight.state = FlightState::Recording;
                 let (place, shard_id) = (usize::from(flight.place), flight.shard_id);
+                if !self.switches.keep(Rule::F56) {
+                    flight.state = FlightState::Released;
+                    self.write_ack(ack::Kind::Pubrel, id, ReasonCode::Success, outside);
+                }
                 self.add_ack(place, shard_id, AckKind::Received, outside);
             }
             FlightState::Qos2 => {

@@ -26,6 +26,7 @@ use crate::{
     peers::Peers,
     release::Inbound,
     requests::Requests,
+    switches::Switches,
     timers::{Timer, Timers},
 };
 
@@ -149,6 +150,7 @@ pub struct Connection {
     pub(crate) dirty: bool,
 
     pub(crate) leave: Leave,
+    pub(crate) switches: Switches,
 }
 
 impl Connection {
@@ -208,6 +210,7 @@ impl Connection {
                 expiry: None,
                 kicked: false,
             },
+            switches: Switches::default(),
         }
     }
 

@@ -4,7 +4,7 @@ use catena_link::Class;
 use catena_mqtt::QoS;
 use catena_shard::{Message, Op, op::Publish};
 
-use crate::{Connection, Outside, parking::Parked};
+use crate::{Connection, Outside, parking::Parked, switches::Rule};
 
 /// Whether a message goes past the log.
 fn is_direct(message: &Message) -> bool {
@@ -23,6 +23,7 @@ impl Connection {
         let Some(who) = self.session else {
             return false;
         };
+        let waits = self.switches.keep(Rule::F41);
         let peer = self.peers.at_mut(place);
         let shard = peer.shard;
         let op = Publish {
@@ -38,7 +39,7 @@ impl Connection {
             if peer.last_op != 0 && outside.committed_through(shard) >= peer.last_op {
                 peer.last_op = 0;
             }
-            peer.last_op == 0
+            (peer.last_op == 0 || !waits)
                 && outside
                     .send_direct(shard, op)
                     .map(|place| peer.last_direct = place)
@@ -48,7 +49,7 @@ impl Connection {
                 peer.last_direct = 0;
             }
             let class = Class::Publish(u32::try_from(op.message.weight()).unwrap_or(u32::MAX));
-            let sent = peer.last_direct == 0
+            let sent = (peer.last_direct == 0 || !waits)
                 && outside
                     .send(shard, class, Op::Publish(op))
                     .map(|number| peer.last_op = number)

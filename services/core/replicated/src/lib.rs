@@ -49,6 +49,12 @@ impl Replicated {
     pub fn shard(&self) -> &Shard {
         &self.shard
     }
+
+    /// The shard, for a test that switches off its rules.
+    #[cfg(feature = "switches")]
+    pub fn shard_mut(&mut self) -> &mut Shard {
+        &mut self.shard
+    }
 }
 
 impl Machine for Replicated {

@@ -30,6 +30,7 @@ mod slab;
 mod snapshot;
 mod stats;
 mod store;
+mod switches;
 mod timer;
 
 pub use effect::Effect;
@@ -40,3 +41,4 @@ pub use op::Op;
 pub use shard::{Effects, Shard, WORK_PER_APPLY_MAX};
 pub use snapshot::{Frozen, Unreadable};
 pub use stats::Stats;
+pub use switches::Rule;

@@ -10,6 +10,7 @@ use crate::{
     op::{EndSession, Op, Touched},
     reader::{Reader, ReaderId},
     shard::Shard,
+    switches::Rule,
     timer::Timer,
 };
 use catena_mqtt::Filter;
@@ -32,7 +33,7 @@ impl Shard {
             }
             Ordering::Less => {
                 self.stats.stale += 1;
-                None
+                (!self.switches.keep(Rule::F3)).then_some(id)
             }
             Ordering::Greater if who.session == reader.who.session => {
                 // The connection before never said that it left: all that it was sent counts as written.
@@ -211,7 +212,8 @@ impl Shard {
         let Some(reader) = self.readers.get_mut(id) else {
             return;
         };
-        if reader.told_home || reader.who.session.home == self.id {
+        let keeps = self.switches.keep(Rule::F22);
+        if reader.told_home || reader.who.session.home == self.id || !keeps {
             return;
         }
         reader.told_home = true;

@@ -22,6 +22,7 @@ use crate::{
     retained::RetainedMessages,
     stats::Stats,
     store::Store,
+    switches::Switches,
     timer::Timers,
 };
 
@@ -90,6 +91,8 @@ pub struct Shard {
     pub(crate) grown: Effects,
     #[serde(skip)]
     pub(crate) stats: Stats,
+    #[serde(skip)]
+    pub(crate) switches: Switches,
 }
 
 impl Shard {
@@ -124,6 +127,7 @@ impl Shard {
             work: 0,
             grown: Effects::default(),
             stats: Stats::default(),
+            switches: Switches::default(),
         }
     }
 

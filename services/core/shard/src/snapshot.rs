@@ -54,6 +54,7 @@ impl Shard {
             work: 0,
             grown: Effects::default(),
             stats: Stats::default(),
+            switches: self.switches,
         })
     }
 

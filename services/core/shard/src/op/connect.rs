@@ -15,6 +15,7 @@ use crate::{
     op::{Connect, Disconnect, EndSession, Op, Touched},
     reader::Attached,
     shard::Shard,
+    switches::Rule,
     timer::Timer,
 };
 use catena_slots::ShardId;
@@ -223,7 +224,8 @@ impl Shard {
             .as_ref()
             .is_some_and(|session| session.attached.is_some())
         {
-            if let Some(until) = kick_until.filter(|until| *until > self.now) {
+            let waits = self.switches.keep(Rule::F12);
+            if let Some(until) = kick_until.filter(|until| waits && *until > self.now) {
                 self.timers.set(until, Timer::Home(id));
                 return;
             }

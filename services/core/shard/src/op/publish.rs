@@ -14,6 +14,7 @@ use crate::{
     retained::Retained,
     shard::Shard,
     store::MessageId,
+    switches::Rule,
     timer::Timer,
 };
 
@@ -47,7 +48,7 @@ impl Shard {
             self.emit(link, answer(ReasonCode::QuotaExceeded));
             return;
         }
-        if publish.packet_id != 0 {
+        if publish.packet_id != 0 && self.switches.keep(Rule::F42) {
             if let Some(row) = self.readers.get_mut(reader) {
                 row.inbound.insert(publish.packet_id, publish.who.epoch);
             }
