@@ -25,6 +25,9 @@ use crate::wire::{
     shard, whole,
 };
 
+/// The most things that a list has room for before they were understood: they may be two bytes each.
+const ROOM_MAX: usize = 4096;
+
 /// Something that is made of fields.
 trait Parse: Sized {
     fn parse(fields: Reader<'_>) -> Result<Self, Malformed>;
@@ -208,6 +211,7 @@ impl Parse for Release {
 }
 
 /// The one field of `message`, if it has one alone.
+#[inline]
 fn only<'a>(message: Reader<'a>) -> Result<Option<(u64, Reader<'a>)>, Malformed> {
     let mut fields = message;
     let first = fields.next()?;
@@ -248,11 +252,14 @@ impl Parse for Arc<Batch<Op>> {
     }
 }
 
-/// How often a field is there: a list that has to grow is copied each time.
+/// How often a field is there, at most [`ROOM_MAX`]: a list that has to grow is copied each time.
 fn count(mut fields: Reader<'_>, wanted: u64) -> Result<usize, Malformed> {
     let mut count = 0;
     while let Some((field, _)) = fields.next()? {
         count += usize::from(field == wanted);
+        if count == ROOM_MAX {
+            break;
+        }
     }
     Ok(count)
 }

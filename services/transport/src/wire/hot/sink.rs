@@ -1,15 +1,26 @@
 //! The fields of a message, told once: to be counted and to be written.
 
+use std::vec;
+
 use bytes::BufMut;
 use prost::encoding::{WireType, encoded_len_varint};
 
-/// Bytes of a key and a varint, at most.
+/// Bytes of a key and a varint, or of a key and a fixed64, at most.
 const SCALAR_BYTES_MAX: usize = 15;
+
+/// Bytes that are gathered before they are written: each write asks the buffer whether it has room.
+const GATHERED_BYTES: usize = 256;
+
+/// Bytes that are not worth a write of their own, at most.
+const SHORT_BYTES_MAX: usize = 64;
 
 /// Tells its fields in ascending order, as the generated types do.
 pub(in crate::wire) trait Fields {
     fn tell(&self, to: &mut impl Sink);
 }
+
+/// Messages within a message that there is room for from the start: those of a batch of a dozen.
+const LENGTHS_USUAL: usize = 64;
 
 /// Takes the fields of a message. Zeros and what is empty are left out, as proto3 wants it, unless the name says `some`.
 pub(in crate::wire) trait Sink {
@@ -51,15 +62,21 @@ pub(in crate::wire) trait Sink {
     }
 }
 
-/// Writes a message.
+/// Writes a message. It is gone through twice: for the lengths of the messages in it, and to be written.
 pub(in crate::wire) fn put(message: &impl Fields, bytes: &mut impl BufMut) {
-    message.tell(&mut Put(bytes));
-}
-
-fn count(message: &impl Fields) -> usize {
-    let mut count = Count(0);
+    let mut count = Count {
+        bytes: 0,
+        lengths: Vec::with_capacity(LENGTHS_USUAL),
+    };
     message.tell(&mut count);
-    count.0
+    let mut put = Put {
+        bytes,
+        gathered: [0; GATHERED_BYTES],
+        len: 0,
+        lengths: count.lengths.into_iter(),
+    };
+    message.tell(&mut put);
+    put.flush();
 }
 
 fn key(field: u32, wire_type: WireType) -> u64 {
@@ -71,22 +88,26 @@ fn packed_len(values: impl Iterator<Item = u64>) -> usize {
 }
 
 /// Counts bytes.
-struct Count(usize);
+struct Count {
+    bytes: usize,
+    /// Of messages within the message, in the order in which they begin.
+    lengths: Vec<usize>,
+}
 
 impl Count {
     fn delimited(&mut self, field: u32, len: usize) {
         let key = key(field, WireType::LengthDelimited);
-        self.0 += encoded_len_varint(key) + encoded_len_varint(len as u64) + len;
+        self.bytes += encoded_len_varint(key) + encoded_len_varint(len as u64) + len;
     }
 }
 
 impl Sink for Count {
     fn some(&mut self, field: u32, value: u64) {
-        self.0 += encoded_len_varint(key(field, WireType::Varint)) + encoded_len_varint(value);
+        self.bytes += encoded_len_varint(key(field, WireType::Varint)) + encoded_len_varint(value);
     }
 
     fn some_fixed64(&mut self, field: u32, _: u64) {
-        self.0 += encoded_len_varint(key(field, WireType::SixtyFourBit)) + 8;
+        self.bytes += encoded_len_varint(key(field, WireType::SixtyFourBit)) + 8;
     }
 
     fn some_bytes(&mut self, field: u32, bytes: &[u8]) {
@@ -94,7 +115,13 @@ impl Sink for Count {
     }
 
     fn nested(&mut self, field: u32, message: &impl Fields) {
-        self.delimited(field, count(message));
+        let place = self.lengths.len();
+        self.lengths.push(0);
+        let before = std::mem::take(&mut self.bytes);
+        message.tell(self);
+        let len = std::mem::replace(&mut self.bytes, before);
+        self.lengths[place] = len;
+        self.delimited(field, len);
     }
 
     fn generated(&mut self, field: u32, message: &impl prost::Message) {
@@ -102,7 +129,7 @@ impl Sink for Count {
     }
 
     fn whole(&mut self, message: &impl prost::Message) {
-        self.0 += message.encoded_len();
+        self.bytes += message.encoded_len();
     }
 
     fn packed(&mut self, field: u32, values: impl Iterator<Item = u64> + Clone) {
@@ -114,31 +141,52 @@ impl Sink for Count {
 }
 
 /// Writes bytes.
-struct Put<'a, B>(&'a mut B);
+struct Put<'a, B> {
+    bytes: &'a mut B,
+    gathered: [u8; GATHERED_BYTES],
+    len: usize,
+    /// What [`Count`] has found.
+    lengths: vec::IntoIter<usize>,
+}
 
 impl<B: BufMut> Put<'_, B> {
-    /// A key and what follows it, in one piece: the buffer asks itself whether it has room only once.
+    fn flush(&mut self) {
+        self.bytes.put_slice(&self.gathered[..self.len]);
+        self.len = 0;
+    }
+
+    fn make_room(&mut self, bytes: usize) {
+        if GATHERED_BYTES - self.len < bytes {
+            self.flush();
+        }
+    }
+
+    /// A varint, for which there is room.
+    fn fill(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.gathered[self.len] = value as u8 | 0x80;
+            value >>= 7;
+            self.len += 1;
+        }
+        self.gathered[self.len] = value as u8;
+        self.len += 1;
+    }
+
+    /// Bytes for which there is room.
+    fn copy(&mut self, bytes: &[u8]) {
+        self.gathered[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
     fn pair(&mut self, key: u64, value: u64) {
-        let mut bytes = [0; SCALAR_BYTES_MAX];
-        let at = fill(&mut bytes, 0, key);
-        let end = fill(&mut bytes, at, value);
-        self.0.put_slice(&bytes[..end]);
+        self.make_room(SCALAR_BYTES_MAX);
+        self.fill(key);
+        self.fill(value);
     }
 
     fn delimited(&mut self, field: u32, len: usize) {
         self.pair(key(field, WireType::LengthDelimited), len as u64);
     }
-}
-
-/// Writes a varint at `at`, and returns where it ends.
-fn fill(bytes: &mut [u8; SCALAR_BYTES_MAX], mut at: usize, mut value: u64) -> usize {
-    while value >= 0x80 {
-        bytes[at] = value as u8 | 0x80;
-        value >>= 7;
-        at += 1;
-    }
-    bytes[at] = value as u8;
-    at + 1
 }
 
 impl<B: BufMut> Sink for Put<'_, B> {
@@ -147,19 +195,26 @@ impl<B: BufMut> Sink for Put<'_, B> {
     }
 
     fn some_fixed64(&mut self, field: u32, value: u64) {
-        let mut bytes = [0; SCALAR_BYTES_MAX];
-        let at = fill(&mut bytes, 0, key(field, WireType::SixtyFourBit));
-        bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
-        self.0.put_slice(&bytes[..at + 8]);
+        self.make_room(SCALAR_BYTES_MAX);
+        self.fill(key(field, WireType::SixtyFourBit));
+        self.copy(&value.to_le_bytes());
     }
 
     fn some_bytes(&mut self, field: u32, bytes: &[u8]) {
         self.delimited(field, bytes.len());
-        self.0.put_slice(bytes);
+        if bytes.len() <= SHORT_BYTES_MAX {
+            self.make_room(bytes.len());
+            self.copy(bytes);
+        } else {
+            self.flush();
+            self.bytes.put_slice(bytes);
+        }
     }
 
     fn nested(&mut self, field: u32, message: &impl Fields) {
-        self.delimited(field, count(message));
+        // Both times the same is told, so there is one for each.
+        let len = self.lengths.next().unwrap_or_default();
+        self.delimited(field, len);
         message.tell(self);
     }
 
@@ -169,7 +224,8 @@ impl<B: BufMut> Sink for Put<'_, B> {
     }
 
     fn whole(&mut self, message: &impl prost::Message) {
-        message.encode_raw(self.0);
+        self.flush();
+        message.encode_raw(self.bytes);
     }
 
     fn packed(&mut self, field: u32, values: impl Iterator<Item = u64> + Clone) {
@@ -179,7 +235,8 @@ impl<B: BufMut> Sink for Put<'_, B> {
         }
         self.delimited(field, len);
         for value in values {
-            prost::encoding::encode_varint(value, self.0);
+            self.make_room(SCALAR_BYTES_MAX);
+            self.fill(value);
         }
     }
 }
