@@ -19,8 +19,8 @@ use catena_membership::Cluster;
 use catena_mqtt::{Filter, QoS, packet::RetainHandling};
 use catena_replicated::{Action, Uplink};
 use catena_shard::{
-    ClientKey, ConnId, Effect, Message, Op, Origin, Time, Who,
-    op::{Attachment, Connect, Publish, Subscribe, Subscription, SubscriptionOptions},
+    ClientKey, ConnId, Effect, Message, Op, Origin, Time, Who, Will,
+    op::{Attachment, Connect, Disconnect, Publish, Subscribe, Subscription, SubscriptionOptions},
 };
 use catena_slots::ShardId;
 use catena_transport::{Dial, Local, LocalTransport, Transport};
@@ -203,8 +203,8 @@ impl Gateway {
         has_any
     }
 
-    /// Connects a client that subscribes to `topic`.
-    pub async fn subscriber(&mut self, client: &str, topic: &str) -> Who {
+    /// Connects a client.
+    pub async fn connect(&mut self, client: &str, will: Option<Will>) -> Who {
         let attachment = Attachment {
             conn: CONN,
             persistent: false,
@@ -216,7 +216,7 @@ impl Gateway {
             client_id: client.into(),
             clean_start: true,
             expiry: 0,
-            will: None,
+            will,
             principal: None,
             asked_at: Time(u64::MAX / 2),
             attachment,
@@ -227,11 +227,27 @@ impl Gateway {
             _ => None,
         });
         let session = connected.expect("it was accepted");
-        let who = Who {
+        Who {
             client: ClientKey::of(client),
             session: session.session,
             epoch: session.epoch,
+        }
+    }
+
+    /// Lets a client go without a word.
+    pub fn disconnect(&mut self, who: Who) -> u64 {
+        let disconnect = Disconnect {
+            who,
+            will: true,
+            expiry: None,
         };
+        let op = Op::Disconnect(disconnect);
+        self.uplink.push(Class::Control, op).unwrap()
+    }
+
+    /// Connects a client that subscribes to `topic`.
+    pub async fn subscriber(&mut self, client: &str, topic: &str) -> Who {
+        let who = self.connect(client, None).await;
         let options = SubscriptionOptions {
             qos: QoS::AtLeastOnce,
             no_local: false,
@@ -302,16 +318,6 @@ impl Gateway {
 }
 
 pub fn publish(who: Who, number: u32, qos: QoS) -> Publish {
-    let message = Message {
-        topic: "t".into(),
-        payload: Bytes::copy_from_slice(&number.to_be_bytes()),
-        properties: Bytes::new(),
-        qos,
-        retain: false,
-        expiry: None,
-        publisher: who.client,
-        counter: number,
-    };
     Publish {
         who,
         conn: CONN,
@@ -319,6 +325,19 @@ pub fn publish(who: Who, number: u32, qos: QoS) -> Publish {
         packet_id: 0,
         dup: false,
         high_priority: false,
-        message: Arc::new(message),
+        message: message(who.client, "t", number, qos),
     }
+}
+
+pub fn message(publisher: ClientKey, topic: &str, number: u32, qos: QoS) -> Arc<Message> {
+    Arc::new(Message {
+        topic: topic.into(),
+        payload: Bytes::copy_from_slice(&number.to_be_bytes()),
+        properties: Bytes::new(),
+        qos,
+        retain: false,
+        expiry: None,
+        publisher,
+        counter: number,
+    })
 }

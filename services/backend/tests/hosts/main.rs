@@ -7,4 +7,5 @@ mod chains;
 mod divergence;
 mod gateway;
 mod links;
+mod peers;
 mod world;
