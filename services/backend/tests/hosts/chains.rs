@@ -54,23 +54,26 @@ fn three_replicas_have_the_same() {
     });
 }
 
-/// Publishes, ends `victim` when some messages have been delivered, and evicts it once it is accused.
+/// Ends `victim` while messages are on their way everywhere, and evicts it once it is accused.
 async fn lose(victim: usize) {
     let (mut world, mut chain) = chain(3).await;
     let (mut gateway, who) = subscriber(&world).await;
-    gateway.publish(who, 0..MESSAGES);
-    gateway.until(|gateway| gateway.delivered_count() > 0).await;
+    gateway.stream(who, 0..MESSAGES / 2).await;
+    assert!(
+        gateway.delivered_count() < MESSAGES as usize / 2,
+        "none is on its way"
+    );
     let (_, node) = chain.remove(victim);
     world.kill(node);
-    world.accused(node).await;
+    gateway.publish(who, MESSAGES / 2..MESSAGES);
+    gateway.until(|_| world.is_accused(node)).await;
     world.decide(SHARD, &chain, None);
     all_delivered(&mut gateway, MESSAGES).await;
     let left: Vec<u64> = chain.iter().map(|(_, node)| *node).collect();
     // A new one takes the place, under a new name [C-1].
     world.start(9);
     world.join(SHARD, &chain, (90, 9)).await;
-    let last = gateway.publish(who, MESSAGES..2 * MESSAGES);
-    gateway.committed(last).await;
+    gateway.stream(who, MESSAGES..2 * MESSAGES).await;
     all_delivered(&mut gateway, 2 * MESSAGES).await;
     world.alike(SHARD, &[left[0], left[1], 9]).await;
 }
@@ -97,23 +100,21 @@ fn a_learner_that_joined_under_load_can_be_the_last() {
         let (mut world, chain) = chain(1).await;
         let (mut gateway, who) = subscriber(&world).await;
         world.start(2);
-        gateway.publish(who, 0..MESSAGES);
+        gateway.stream(who, 0..MESSAGES / 2).await;
         world.decide(SHARD, &chain, Some((20, 2)));
         let is_synced = |news: &News| matches!(news, News::LearnerSynced { .. });
-        let synced = world.reported(SHARD, is_synced);
         tokio::select! {
-            _ = synced => {}
-            () = gateway.until(|_| false) => {}
+            _ = world.reported(SHARD, is_synced) => {}
+            () = gateway.stream(who, MESSAGES / 2..2 * MESSAGES) => {}
         }
         world.decide(SHARD, &[(1, 1), (20, 2)], None);
-        let last = gateway.publish(who, MESSAGES..2 * MESSAGES);
-        gateway
-            .until(|gateway| gateway.delivered_count() > MESSAGES as usize)
-            .await;
+        let published = gateway.published;
+        assert!(published > MESSAGES / 2, "it joined under load");
+        let all = published + MESSAGES / 2;
+        gateway.stream(who, published..all).await;
         world.kill(1);
         world.decide(SHARD, &[(20, 2)], None);
-        gateway.committed(last).await;
-        all_delivered(&mut gateway, 2 * MESSAGES).await;
+        all_delivered(&mut gateway, all).await;
     });
 }
 

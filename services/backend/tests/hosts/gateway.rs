@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     future::{Future, poll_fn},
+    ops::Range,
     pin::pin,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -30,6 +31,9 @@ use crate::world::{Party, World};
 
 const CONN: ConnId = ConnId(9);
 
+/// Publishes of one batch in a stream.
+const PORTION: usize = 16;
+
 pub fn origin(incarnation: u64) -> Origin {
     Origin::Gateway {
         incarnation,
@@ -52,6 +56,8 @@ pub struct Gateway {
     pub is_refused: bool,
     /// It takes nothing from the lane of effects.
     pub is_slow: bool,
+    /// One more than the number that was published last.
+    pub published: u32,
 }
 
 impl Gateway {
@@ -77,6 +83,7 @@ impl Gateway {
             numbered: 0,
             is_refused: false,
             is_slow: false,
+            published: 0,
         }
     }
 
@@ -284,8 +291,21 @@ impl Gateway {
         for number in numbers {
             let op = Op::Publish(publish(who, number, QoS::AtLeastOnce));
             last = self.uplink.push(Class::Publish(64), op).unwrap();
+            self.published = number + 1;
         }
         last
+    }
+
+    /// Publishes with these numbers, a few at a time, so that some are everywhere on their way.
+    pub async fn stream(&mut self, who: Who, numbers: Range<u32>) {
+        for first in numbers.clone().step_by(PORTION) {
+            let portion = first..numbers.end.min(first + PORTION as u32);
+            self.publish(who, portion);
+            // Time does not pass by itself while something can go on.
+            tokio::time::advance(Duration::from_millis(1)).await;
+            let mut turns = 0;
+            self.until(|_| std::mem::replace(&mut turns, 1) == 1).await;
+        }
     }
 
     /// Takes publishes with these numbers that pass by the log.

@@ -4,7 +4,6 @@ use std::{
     collections::BTreeMap,
     future::Future,
     num::NonZeroUsize,
-    rc::Rc,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -252,16 +251,9 @@ impl World {
         .await;
     }
 
-    /// Waits until somebody has accused this process.
-    pub async fn accused(&self, incarnation: u64) {
-        let heard = Rc::new(self.heard.clone());
-        until(|| {
-            heard
-                .accused
-                .lock()
-                .unwrap()
-                .contains(&Incarnation(incarnation))
-        })
-        .await;
+    /// Whether somebody has accused this process.
+    pub fn is_accused(&self, incarnation: u64) -> bool {
+        let accused = self.heard.accused.lock().unwrap();
+        accused.contains(&Incarnation(incarnation))
     }
 }
