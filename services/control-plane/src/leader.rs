@@ -303,9 +303,14 @@ impl Leader {
         self.heard.retain(|name, _| view.nodes.contains_key(name));
         let Some(wanted) = view.wanted() else { return };
         let mut now = alarms(&view.topology, &self.observed, &wanted);
-        // Those who come in the first moments are not missed yet.
-        if !self.observed.settled {
-            now.retain(|alarm| !matches!(alarm, Alarm::NodesMissing { .. }));
+        // A new leader has not heard of all yet, and misses nobody.
+        if self.started.elapsed() < self.timeout {
+            now.retain(|alarm| {
+                !matches!(
+                    alarm,
+                    Alarm::NodesMissing { .. } | Alarm::ChainWaits { .. } | Alarm::HalfSilent
+                )
+            });
         }
         for alarm in now.iter().filter(|alarm| !is_among(&self.alarms, alarm)) {
             let words = words::of(alarm);

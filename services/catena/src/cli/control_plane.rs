@@ -22,6 +22,7 @@ pub struct Place {
         long,
         value_name = "URL",
         env = "CATENA_CONTROL_PLANE",
+        global = true,
         value_delimiter = ',',
         default_value = "http://127.0.0.1:9701"
     )]
