@@ -168,7 +168,8 @@ fn run(arguments: &[&str]) -> Result<String, String> {
         .args(arguments)
         .output()
         .map_err(|error| error.to_string())?;
-    if !output.status.success() {
+    // 1 says that something is not as it should be, which is what is asked for.
+    if !matches!(output.status.code(), Some(0 | 1)) || output.stdout.is_empty() {
         return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
