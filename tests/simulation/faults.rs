@@ -1,17 +1,18 @@
-//! What goes wrong: crashes, stops, slowness, cuts in one direction or both, broken connections, clocks, leaders.
-
-use catena_chain::Incarnation;
+//! What goes wrong: crashes, power cuts, stops, hanging threads, slowness, cuts in one direction or both, broken
+//! connections, clocks, leaders, the store, and administrators.
 
 use crate::{
+    control::Process,
     network::{Place, pair},
-    plan::Loosened,
-    workload::Workload,
-    world::{Event, World},
+    parcel::Event,
+    plan::{Kind, Loosened},
+    workload::{Phase, Workload},
+    world::World,
 };
 
 impl<W: Workload> World<W> {
     pub fn fault(&mut self) {
-        if self.is_healed {
+        if self.phase != Phase::Faults {
             return;
         }
         let at = self.now
@@ -23,31 +24,57 @@ impl<W: Workload> World<W> {
             .random
             .within(self.plan.timeout / 4, 4 * self.plan.timeout);
         let place = self.any_place();
-        match self.random.below(16) {
-            0..=3 => self.crash(place, long),
-            4..=5 => self.stop(place, long),
-            6..=7 => {
-                let other = self.any_place();
-                self.cut(place, other, long);
+        match self.random.below(24) {
+            0..=4 => {
+                let is_off = self.random.once_in(3);
+                self.crash(place, long, is_off);
             }
-            8 => self.isolate(place, long),
-            9..=11 => {
+            5..=6 => self.stop(place, long),
+            7..=9 => {
+                let other = self.any_place();
+                let both = self.random.once_in(2);
+                self.cut(place, other, both, long);
+            }
+            10 => {
+                let outward = self.random.once_in(2);
+                self.isolate(place, outward, 4, long);
+            }
+            11..=13 => {
                 let other = self.any_place();
                 self.trace(|| format!("{place:?} and {other:?} lose their connection"));
                 self.break_pair(place, other);
             }
-            12..=13 => {
-                self.trace(|| format!("{place:?} is slow"));
+            14..=15 => {
                 let slowness = self.random.within(5_000, self.plan.timeout / 2);
-                self.network.slow(place, slowness);
+                self.slow(place, slowness);
             }
-            14 => {
+            16 => {
                 if let Place::Node(node) = place {
                     let hour = 3_600_000_000;
-                    self.nodes[node].wall_offset = self.random.within(0, 2 * hour);
+                    let offset = self.random.within(0, 2 * hour);
+                    self.jump(node, offset);
                 }
             }
-            _ => self.change_leader(),
+            17..=18 => self.depose(),
+            19 => self.store_away(long),
+            20 => {
+                if let Place::Control(control) = place {
+                    self.trace(|| format!("control plane {control} loses the store"));
+                    self.store.unreachable.insert(control, self.now + long);
+                }
+            }
+            21 => {
+                if let Place::Node(node) = place {
+                    let shard = self.random.below(self.plan.shards());
+                    self.hang(node, shard, long);
+                }
+            }
+            22 => {
+                if let Place::Node(node) = place {
+                    self.drain(node, 4 * long);
+                }
+            }
+            _ => self.outage(long),
         }
     }
 
@@ -55,27 +82,33 @@ impl<W: Workload> World<W> {
         match self.random.below(8) {
             0 => Place::Control(self.random.below(self.control.len())),
             1 => Place::Gateway(self.random.below(self.gateways.len())),
+            2 if self.plan.kind == Kind::Clients => {
+                Place::Gateway(self.random.below(self.gateways.len()))
+            }
             _ => Place::Node(self.random.below(self.nodes.len())),
         }
     }
 
-    fn crash(&mut self, place: Place, long: u64) {
+    pub fn crash(&mut self, place: Place, long: u64, is_off: bool) {
         if !self.health(place).is_up {
             return;
         }
-        self.trace(|| format!("{place:?} crashes"));
+        self.trace(|| format!("{place:?} crashes, its machine too: {is_off}"));
         let health = self.health.entry(place).or_default();
         health.is_up = false;
         health.is_stopped = false;
+        health.is_off = is_off;
         self.forget_backlog(place);
-        if let Place::Gateway(gateway) = place {
-            self.end_gateway(gateway);
+        match place {
+            Place::Gateway(gateway) => self.end_gateway(gateway),
+            Place::Node(node) => self.watch.died(self.now, self.nodes[node].incarnation),
+            Place::Control(_) => {}
         }
         // The others are told at once, or find out.
-        let delay = if self.random.once_in(2) {
-            1_000
-        } else {
+        let delay = if is_off || self.random.once_in(2) {
             self.plan.timeout
+        } else {
+            1_000
         };
         let others: Vec<_> = self
             .health
@@ -92,35 +125,28 @@ impl<W: Workload> World<W> {
     pub fn restart(&mut self, place: Place) {
         let health = self.health.entry(place).or_default();
         let is_up = health.is_up;
-        if is_up || (self.is_healed && self.is_without_control()) {
+        if is_up || (self.phase > Phase::Faults && self.plan.ends_without_control) {
             return;
         }
         self.trace(|| format!("{place:?} starts"));
         let health = self.health.entry(place).or_default();
         health.is_up = true;
+        health.is_off = false;
         match place {
             Place::Node(node) => {
                 let keeps_name = self.plan.off == Some(Loosened::Chain(catena_chain::Rule::C1));
-                let incarnation = if keeps_name {
-                    self.nodes[node].incarnation
-                } else {
-                    self.next_incarnation += 1;
-                    Incarnation(self.next_incarnation)
-                };
-                self.nodes[node] = self.new_node(incarnation);
-            }
-            Place::Gateway(_) => {}
-            Place::Control(control) => {
-                self.control[control] = crate::control_plane::Process::default();
-                if self.store.leader == control {
-                    let (now, store) = (self.now, &self.store);
-                    self.control[control].lead(now, store);
+                let process = self.nodes[node].process;
+                self.nodes[node] = self.new_node();
+                if keeps_name {
+                    self.nodes[node].process = process;
                 }
             }
+            Place::Gateway(_) => {}
+            Place::Control(control) => self.control[control] = Process::default(),
         }
     }
 
-    fn stop(&mut self, place: Place, long: u64) {
+    pub fn stop(&mut self, place: Place, long: u64) {
         let health = self.health.entry(place).or_default();
         if !health.is_up || health.is_stopped {
             return;
@@ -130,8 +156,7 @@ impl<W: Workload> World<W> {
         self.schedule(self.now + long, Event::Resume(place));
     }
 
-    fn cut(&mut self, from: Place, to: Place, long: u64) {
-        let both = self.random.once_in(2);
+    pub fn cut(&mut self, from: Place, to: Place, both: bool, long: u64) {
         self.trace(|| format!("{from:?} is cut from {to:?}, both ways: {both}"));
         self.network.cut(from, to);
         if both {
@@ -140,12 +165,12 @@ impl<W: Workload> World<W> {
         self.schedule(self.now + long, Event::HealPlace(from));
     }
 
-    fn isolate(&mut self, place: Place, long: u64) {
+    /// Cuts a place from all others but one in `spared`; 0: from all.
+    pub fn isolate(&mut self, place: Place, outward: bool, spared: u64, long: u64) {
         self.trace(|| format!("{place:?} is isolated"));
         let others: Vec<_> = self.health.keys().copied().collect();
-        let outward = self.random.once_in(2);
         for other in others {
-            if other != place && !self.random.once_in(4) {
+            if other != place && !(spared > 0 && self.random.once_in(spared)) {
                 self.network.cut(other, place);
                 if outward {
                     self.network.cut(place, other);
@@ -155,6 +180,48 @@ impl<W: Workload> World<W> {
         self.schedule(self.now + long, Event::HealPlace(place));
     }
 
+    pub fn slow(&mut self, place: Place, micros: u64) {
+        self.trace(|| format!("{place:?} is slow"));
+        self.network.slow(place, micros);
+    }
+
+    /// A node's wall clock jumps.
+    pub fn jump(&mut self, node: usize, offset: u64) {
+        self.trace(|| format!("the clock of node {node} jumps"));
+        self.nodes[node].wall_offset = offset;
+    }
+
+    /// A shard's thread hangs, while the process goes on.
+    pub fn hang(&mut self, node: usize, shard: usize, long: u64) {
+        self.trace(|| format!("the thread of shard {shard} on node {node} hangs"));
+        self.nodes[node].hangs_until[shard] = self.now + long;
+        self.schedule(self.now + long, Event::Thaw(node, shard));
+    }
+
+    /// An administrator wants a node empty.
+    pub fn drain(&mut self, node: usize, long: u64) {
+        self.trace(|| format!("node {node} is drained"));
+        self.store
+            .administrate(node, |record| record.draining = true);
+        self.tell_watchers();
+        self.schedule(self.now + long, Event::Undrain(node));
+    }
+
+    pub fn undrain(&mut self, node: usize) {
+        self.store
+            .administrate(node, |record| record.draining = false);
+        self.tell_watchers();
+    }
+
+    /// An administrator says that a node which is down never comes back: that is proof `[C-14]`.
+    pub fn declare_gone(&mut self, node: usize) {
+        if !self.health(Place::Node(node)).is_up {
+            self.trace(|| format!("node {node} is declared gone"));
+            self.store.administrate(node, |record| record.gone = true);
+            self.tell_watchers();
+        }
+    }
+
     pub fn heal_place(&mut self, place: Place) {
         self.network.slow(place, 0);
         for (a, b) in self.network.heal_place(place) {
@@ -162,30 +229,56 @@ impl<W: Workload> World<W> {
         }
     }
 
-    fn change_leader(&mut self) {
-        let next = self.random.below(self.control.len());
-        if !self.health(Place::Control(next)).is_up {
-            return;
+    /// The one that leads goes on believing that it does: the store refuses it `[C-15]`.
+    pub fn depose(&mut self) {
+        self.trace(|| "the leader's key is lost".to_owned());
+        self.store.depose();
+        self.tell_watchers();
+    }
+
+    pub fn store_away(&mut self, long: u64) {
+        self.trace(|| "the store is away".to_owned());
+        self.store.go_away(self.now, self.now + long);
+    }
+
+    /// All nodes crash, or half of them, and some are declared gone.
+    fn outage(&mut self, long: u64) {
+        // With clients it would end most of what can be checked.
+        let is_whole = self.plan.kind == Kind::Writes && self.random.once_in(6);
+        let declares = self.random.once_in(2);
+        for node in 0..self.nodes.len() {
+            if is_whole || self.random.once_in(4) {
+                let is_off = self.random.once_in(3);
+                let spread = self.random.within(0, self.plan.timeout);
+                self.crash(Place::Node(node), long + spread, is_off);
+                if declares {
+                    self.declare_gone(node);
+                }
+            }
         }
-        self.trace(|| format!("control plane {next} leads"));
-        // The one before goes on believing that it leads: the store refuses it.
-        self.store.leader = next;
-        let (now, store) = (self.now, &self.store);
-        self.control[next].lead(now, store);
     }
 
     /// Everything is mended; the control plane too, unless this run ends without one.
     pub fn heal(&mut self) {
         self.trace(|| "everything heals".to_owned());
-        self.is_healed = true;
-        self.is_quiet = true;
-        self.store.is_calm = true;
         let is_without_control = self.plan.ends_without_control && self.can_do_without_control();
         self.plan.ends_without_control = is_without_control;
+        self.phase = Phase::Healing;
         self.network.speed_up();
         for (a, b) in self.network.heal() {
             let (a, b) = pair(a, b);
             self.break_pair(a, b);
+        }
+        if !is_without_control {
+            self.store.unreachable.clear();
+            self.store.away_until = 0;
+            self.store.undrain();
+        }
+        for node in 0..self.nodes.len() {
+            for shard in 0..self.plan.shards() {
+                self.nodes[node].hangs_until[shard] = 0;
+                self.thaw(node, shard);
+            }
         }
         let places: Vec<_> = self.health.keys().copied().collect();
         for place in places {
@@ -197,38 +290,34 @@ impl<W: Workload> World<W> {
                 self.restart(place);
             }
         }
-        if !is_without_control {
-            self.store.leader = 0;
-            let (now, store) = (self.now, &self.store);
-            self.control[0].lead(now, store);
-        }
-    }
-
-    fn is_without_control(&self) -> bool {
-        self.plan.ends_without_control
     }
 
     /// Whether all that is needed lives and somebody in each chain was told of its epoch `[C-11]`.
     fn can_do_without_control(&self) -> bool {
-        let chains = self.store.configurations.iter().all(|configuration| {
+        let content = self.store.content();
+        if content.topology.chains.len() < self.plan.shards() {
+            return false;
+        }
+        let chains = content.configurations().all(|configuration| {
+            let shard = configuration.shard.index();
             let mut is_told = false;
             let all_live = configuration.members().all(|member| {
-                let node = self.store.place_of.get(&member.incarnation).copied();
-                node.is_some_and(|node| {
-                    let place = &self.nodes[node];
-                    let replica = &place.replicas[configuration.shard.index()];
-                    let is_of_chain = configuration.position(member.id).is_some();
-                    let epoch = replica.configuration().map(|c| c.epoch);
-                    is_told |= is_of_chain && epoch == Some(configuration.epoch);
-                    self.health(Place::Node(node)).is_up
-                        && place.incarnation == member.incarnation
-                        && (!is_of_chain || replica.status().is_some())
-                })
+                let Some(node) = self.node_at(member.incarnation) else {
+                    return false;
+                };
+                let index = self.store.place_of[&member.incarnation];
+                let Some(replica) = node.replica(shard) else {
+                    return false;
+                };
+                let is_of_chain = configuration.position(member.id).is_some();
+                let epoch = replica.configuration().map(|c| c.epoch);
+                is_told |= is_of_chain && epoch == Some(configuration.epoch);
+                self.health(Place::Node(index)).is_up
+                    && (!is_of_chain || replica.status().is_some())
             });
             let knows_all = configuration.head().is_some_and(|head| {
-                let node = self.store.place_of.get(&head.incarnation);
-                let replica =
-                    node.map(|node| &self.nodes[*node].replicas[configuration.shard.index()]);
+                let node = self.node_at(head.incarnation);
+                let replica = node.and_then(|node| node.replica(shard));
                 let machine = replica.and_then(|replica| replica.machine());
                 let mut lives = self
                     .gateways
@@ -252,7 +341,7 @@ impl<W: Workload> World<W> {
             gateway
                 .uplinks
                 .iter()
-                .zip(&self.store.configurations)
+                .zip(content.configurations())
                 .all(|(uplink, current)| {
                     uplink.configuration().is_some_and(|known| {
                         known

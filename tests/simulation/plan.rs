@@ -9,12 +9,22 @@ use crate::random::Random;
 pub enum Loosened {
     /// In the chain.
     Chain(Rule),
+    /// In the shard.
+    Shard(catena_shard::Rule),
+    /// In the gateway's connections.
+    Connection(catena_connection::Rule),
     /// The control plane promotes a learner that was not reported.
     C12,
+    /// The control plane evicts although nobody that it leaves is live.
+    C13,
     /// A time-out counts as proof of death.
     C14,
+    /// Writes to the store compare nothing.
+    C15,
     /// A report counts in any epoch.
     C33,
+    /// A learner that is lost is not dropped.
+    C34,
     /// A node that returns is put at the end of the chain without joining.
     C35,
 }
@@ -24,20 +34,29 @@ impl Loosened {
         match self {
             Loosened::Chain(rule) => Switches::without(rule),
             Loosened::C35 => Switches::without(Rule::C35),
-            Loosened::C12 | Loosened::C14 | Loosened::C33 => Switches::default(),
+            _ => Switches::default(),
         }
     }
 
     pub fn name(self) -> String {
-        match self {
-            Loosened::Chain(rule) => name(&format!("{rule:?}")),
-            other => name(&format!("{other:?}")),
-        }
+        let rule = match self {
+            Loosened::Chain(rule) => format!("{rule:?}"),
+            Loosened::Shard(rule) => format!("{rule:?}"),
+            Loosened::Connection(rule) => format!("{rule:?}"),
+            other => format!("{other:?}"),
+        };
+        let (letter, number) = rule.split_at(1);
+        format!("{letter}-{number}")
     }
 }
 
-fn name(rule: &str) -> String {
-    format!("C-{}", rule.trim_start_matches('C'))
+/// Which clients a run has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Of a small machine that writes down what it applies.
+    Writes,
+    /// Of MQTT.
+    Clients,
 }
 
 /// The shape of one run.
@@ -47,40 +66,98 @@ pub struct Plan {
     pub off: Option<Loosened>,
     pub nodes: usize,
     pub gateways: usize,
-    pub shards: usize,
+    pub controls: usize,
+    pub partitions: u16,
+    pub workers: u16,
     pub redundancy: usize,
+    /// Nodes are of two zones.
+    pub zones: bool,
+    pub clients: usize,
+    /// A script says what goes wrong and what clients do.
+    pub is_scripted: bool,
     /// Microseconds.
     pub timeout: u64,
+    /// Microseconds from the start to the first fault, and to when everything heals.
+    pub faults_from: u64,
     pub faults_until: u64,
-    /// Microseconds between faults, at most.
+    /// Microseconds between faults, at most; 0: none.
     pub fault_gap: u64,
-    /// Microseconds between the ops of a gateway, at most.
+    /// Microseconds between the ops of a gateway, or of a client, at most.
     pub op_gap: u64,
     /// The control plane stays away when everything else heals `[C-11]`.
     pub ends_without_control: bool,
     pub snapshot_part: usize,
     /// Bytes of entries that a tail keeps for its learner.
     pub learner_bytes: usize,
+    /// Snapshots are made and read by other threads.
+    pub offloads_snapshots: bool,
+    pub kind: Kind,
 }
 
 impl Plan {
-    pub fn new(seed: u64, off: Option<Loosened>) -> Plan {
+    pub fn new(kind: Kind, seed: u64, off: Option<Loosened>) -> Plan {
         let mut random = Random::new(seed ^ 0xc0ff_ee00);
         let nodes = random.within(3, 5) as usize;
-        Plan {
+        let redundancy = random.within(2, 3.min(nodes as u64 - 1)) as usize;
+        // Two partitions only where there is a spare node beside them.
+        let partitions = if 2 * redundancy < nodes && random.once_in(2) {
+            2
+        } else {
+            1
+        };
+        let workers = if partitions == 2 {
+            1
+        } else {
+            random.within(1, 2) as u16
+        };
+        let plan = Plan {
             seed,
             off,
             nodes,
             gateways: random.within(1, 2) as usize,
-            shards: random.within(1, 2) as usize,
-            redundancy: random.within(2, 3.min(nodes as u64 - 1)) as usize,
+            controls: random.within(1, 3) as usize,
+            partitions,
+            workers,
+            redundancy,
+            zones: random.once_in(2),
+            clients: 0,
+            is_scripted: false,
             timeout: 400_000,
+            faults_from: 700_000,
             faults_until: random.within(4_000_000, 12_000_000),
             fault_gap: random.within(150_000, 1_500_000),
             op_gap: random.within(5_000, 40_000),
             ends_without_control: random.once_in(4),
             snapshot_part: random.within(64, 4_096) as usize,
             learner_bytes: random.within(1_500, 60_000) as usize,
+            offloads_snapshots: random.once_in(2),
+            kind,
+        };
+        match kind {
+            Kind::Writes => plan,
+            Kind::Clients => Plan {
+                gateways: random.within(2, 3) as usize,
+                clients: random.within(4, 6) as usize,
+                faults_until: random.within(4_000_000, 9_000_000),
+                fault_gap: random.within(300_000, 2_000_000),
+                op_gap: random.within(30_000, 120_000),
+                snapshot_part: random.within(1_024, 16_384) as usize,
+                learner_bytes: random.within(20_000, 500_000) as usize,
+                ends_without_control: random.once_in(8),
+                ..plan
+            },
+        }
+    }
+
+    pub fn shards(&self) -> usize {
+        usize::from(self.partitions) * usize::from(self.workers)
+    }
+
+    /// Microseconds from when everything heals to when all must be well.
+    pub fn settles_in(&self) -> u64 {
+        match self.kind {
+            Kind::Writes => 26 * self.timeout,
+            Kind::Clients => 40 * self.timeout,
         }
     }
 }

@@ -1,13 +1,16 @@
 //! Who watches over the rules while the run goes on, from outside of the code that it watches.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use catena_chain::{Generation, Index, Machine};
+use catena_chain::{Configuration, Generation, Incarnation, Index};
+use catena_slots::ShardId;
+use catena_topology::Rule;
 
 use crate::{
+    control::Content,
     network::Place,
-    workload::{Violation, Workload},
-    world::World,
+    workload::{Life, Violation, Workload},
+    world::{START, World},
 };
 
 /// Entries that may be on their way down a chain when a run ends.
@@ -20,7 +23,11 @@ pub struct Watch {
     trace: u64,
     /// By shard and generation: the highest commit of any tail, and the digest there.
     committed: BTreeMap<(usize, Generation), (Index, u64)>,
+    /// When processes of nodes died.
+    died: BTreeMap<Incarnation, u64>,
     pub commits: u64,
+    /// The changes that were written: when, by which rule, of which shard.
+    pub steps: Vec<(u64, Rule, ShardId)>,
 }
 
 impl Watch {
@@ -31,6 +38,22 @@ impl Watch {
 
     pub fn trace(&self) -> u64 {
         self.trace
+    }
+
+    pub fn died(&mut self, now: u64, incarnation: Option<Incarnation>) {
+        if let Some(incarnation) = incarnation {
+            self.died.entry(incarnation).or_insert(now);
+        }
+    }
+
+    pub fn step(&mut self, now: u64, rule: Rule, shard: ShardId) {
+        self.steps.push((now - START, rule, shard));
+    }
+
+    /// How often a shard has lawfully started empty.
+    pub fn empty_starts(&self) -> u64 {
+        let empty = |(_, rule, _): &&(u64, Rule, ShardId)| *rule == Rule::StartEmpty;
+        self.steps.iter().filter(empty).count() as u64
     }
 }
 
@@ -71,11 +94,9 @@ impl<W: Workload> World<W> {
                 self.watch.commits += status.commit - index;
             }
         }
-        let predecessor = role.predecessor.and_then(|member| {
-            let node = self.store.place_of.get(&member.incarnation)?;
-            let is_it = self.nodes[*node].incarnation == member.incarnation;
-            is_it.then_some(&self.nodes[*node].replicas[shard])
-        });
+        let predecessor = role
+            .predecessor
+            .and_then(|member| self.node_at(member.incarnation)?.replica(shard));
         let Some(predecessor) = predecessor else {
             return;
         };
@@ -97,13 +118,32 @@ impl<W: Workload> World<W> {
         }
     }
 
+    /// How each replica stands, for whoever reads a trace.
+    fn describe(&self) {
+        for (index, node) in self.nodes.iter().enumerate() {
+            for (shard, replica) in node.replicas.iter().enumerate() {
+                let configuration = replica.configuration();
+                println!(
+                    "node {index} shard {shard}: seat {:?} {:?} {:?} of {:?}",
+                    replica.seat(),
+                    replica.role(),
+                    replica.status(),
+                    configuration
+                );
+            }
+        }
+    }
+
     /// Everything has healed, and there was time.
     pub fn check_the_end(&mut self) -> Result<(), Violation> {
-        let has_control = self.health(Place::Control(self.store.leader)).is_up;
+        let has_control = !self.plan.ends_without_control;
+        if self.is_traced {
+            self.describe();
+        }
         let mut lives = Vec::new();
         for (gateway, state) in self.gateways.iter().enumerate() {
             match state.incarnation {
-                Some(incarnation) => lives.push(crate::workload::Life {
+                Some(incarnation) => lives.push(Life {
                     gateway,
                     incarnation,
                 }),
@@ -114,19 +154,19 @@ impl<W: Workload> World<W> {
             }
         }
         self.workload.is_settled(&lives)?;
-        let mut tails: Vec<(&catena_chain::Configuration, &W::Machine)> = Vec::new();
-        for configuration in &self.store.configurations {
+        let content = self.store.content().clone();
+        let mut tails: Vec<(&Configuration, &W::Machine)> = Vec::new();
+        for shard in 0..self.plan.shards() {
+            let Some(configuration) = content.configuration(shard) else {
+                return Err(format!("shard {shard} was never founded"));
+            };
             if has_control && configuration.chain.len() < self.plan.redundancy {
                 return Err(format!("{:?} is not at full strength", configuration.shard));
             }
             let replicas: Vec<_> = configuration
                 .chain
                 .iter()
-                .filter_map(|member| {
-                    let node = *self.store.place_of.get(&member.incarnation)?;
-                    let is_it = self.nodes[node].incarnation == member.incarnation;
-                    is_it.then(|| &self.nodes[node].replicas[configuration.shard.index()])
-                })
+                .filter_map(|member| self.node_at(member.incarnation)?.replica(shard))
                 .collect();
             let ends: Vec<_> = replicas
                 .iter()
@@ -146,32 +186,76 @@ impl<W: Workload> World<W> {
                 ));
             }
             let tail = replicas.last().and_then(|replica| replica.machine());
-            tails.extend(tail.map(|tail| (configuration, tail)));
+            if let Some(tail) = tail {
+                let stored = &content.topology.chains[&configuration.shard].configuration;
+                tails.push((stored, tail));
+            }
         }
-        if !has_control || tails.len() < self.store.configurations.len() {
+        if !has_control || tails.len() < self.plan.shards() {
             return Ok(());
         }
         self.workload.check(&tails)
     }
 
-    /// An empty start is lawful only when nothing of the last chain lives `[C-14]`.
-    pub fn watch_empty_start(&mut self, shard: usize) {
-        let before = self.store.configurations[shard].clone();
-        for member in &before.chain {
-            for (index, node) in self.nodes.iter().enumerate() {
-                let lives = self.health(Place::Node(index)).is_up
-                    && node.incarnation == member.incarnation
-                    && node.replicas[shard].machine().is_some_and(|machine| {
-                        // What nobody ever wrote to cannot be lost.
-                        !machine.origins().is_empty()
-                    });
-                if lives {
-                    self.fail(format!(
-                        "shard {shard} started empty although node {index} has its state"
-                    ));
-                    return;
-                }
+    /// The nodes that hold the state of a shard as a member of `configuration`, or have died a moment ago.
+    fn holders(&self, configuration: &Configuration) -> Vec<usize> {
+        let shard = configuration.shard.index();
+        let may_hold = |incarnation: Incarnation| {
+            let died = self.watch.died.get(&incarnation);
+            died.is_some_and(|died| self.now - died <= 3 * self.plan.timeout)
+        };
+        let mut holders = Vec::new();
+        for member in &configuration.chain {
+            let Some(node) = self.store.place_of.get(&member.incarnation) else {
+                continue;
+            };
+            let replica = self
+                .node_at(member.incarnation)
+                .and_then(|node| node.replica(shard));
+            let holds = replica.is_some_and(|replica| {
+                let known = replica.configuration().map(|c| c.generation);
+                known == Some(configuration.generation) && replica.status().is_some()
+            });
+            let is_up = self.health(Place::Node(*node)).is_up;
+            if (holds && is_up) || may_hold(member.incarnation) {
+                holders.push(*node);
             }
+        }
+        holders
+    }
+
+    /// An empty start is lawful only when nothing of the last chain lives `[C-14]`.
+    pub fn watch_empty_start(&mut self, before: &Arc<Content>, shard: usize) {
+        let Some(before) = before.configuration(shard) else {
+            return;
+        };
+        for node in self.holders(before) {
+            let is_up = self.health(Place::Node(node)).is_up;
+            let is_it = before
+                .chain
+                .iter()
+                .any(|member| self.nodes[node].is(member.incarnation));
+            if is_up && is_it {
+                self.fail(format!(
+                    "shard {shard} started empty although node {node} has its state"
+                ));
+                return;
+            }
+        }
+    }
+
+    /// Somebody of a new chain holds the state, if anybody did, as far as anybody can know `[C-13]`.
+    pub fn watch_change(&mut self, before: &Arc<Content>, shard: usize) {
+        let now = self.store.content().clone();
+        let (Some(before), Some(after)) = (before.configuration(shard), now.configuration(shard))
+        else {
+            return;
+        };
+        let (held, holds) = (self.holders(before), self.holders(after));
+        if !held.is_empty() && holds.is_empty() {
+            self.fail(format!(
+                "the last holders of shard {shard}, {held:?}, were left out of {after:?}"
+            ));
         }
     }
 }

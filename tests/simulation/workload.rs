@@ -1,10 +1,12 @@
 //! What the gateways of a simulation ask of the shards, and what must come of it.
 
-use catena_chain::{Configuration, Machine};
-use catena_link::Class;
-use catena_slots::ShardId;
+use catena_chain::{Configuration, Machine, Uplink, uplink::Action};
+use catena_slots::{ShardId, SlotTable};
 
-use crate::random::Random;
+use crate::{
+    plan::{Loosened, Plan},
+    random::Random,
+};
 
 /// One life of one gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,11 +18,59 @@ pub struct Life {
 /// What is wrong.
 pub type Violation = String;
 
+/// How far the run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    Faults,
+    /// Everything was mended a moment ago: no new work.
+    Healing,
+    /// A little new work.
+    Probing,
+    /// Nothing new any more.
+    Quiet,
+}
+
+/// What the world lets a workload see and do at one moment.
+pub struct Scene<'a, E> {
+    /// Microseconds.
+    pub now: u64,
+    pub phase: Phase,
+    pub random: &'a mut Random,
+    /// What the workload wants to happen, when, and at which gateway.
+    pub later: &'a mut Vec<(u64, Option<usize>, E)>,
+    /// The gateways whose port can be reached: they run, stopped or not, and have registered.
+    pub reachable: &'a [bool],
+    /// The gateways that are on the list of those who live `[C-43]`.
+    pub listed: &'a [bool],
+    pub is_traced: bool,
+}
+
+impl<E> Scene<'_, E> {
+    pub fn after(&mut self, micros: u64, gateway: Option<usize>, event: E) {
+        self.later.push((self.now + micros, gateway, event));
+    }
+
+    pub fn trace(&self, text: impl FnOnce() -> String) {
+        if self.is_traced {
+            println!("{:>10.4} {}", self.now as f64 / 1e6, text());
+        }
+    }
+}
+
+/// A gateway that lives.
+pub struct Gate<'a, M: Machine> {
+    pub life: Life,
+    /// Its links, by shard.
+    pub uplinks: &'a mut [Uplink<M>],
+}
+
 /// A state machine with clients of its own, who know what they were promised.
 pub trait Workload: Sized {
     type Machine: Machine;
+    /// What it lets happen by itself.
+    type Event;
 
-    fn new(shards: usize) -> Self;
+    fn new(plan: &Plan) -> Self;
 
     /// The gateway as an origin.
     fn origin(incarnation: u64) -> <Self::Machine as Machine>::Origin;
@@ -32,43 +82,73 @@ pub trait Workload: Sized {
     fn settings(
         shard: ShardId,
         version: u64,
+        slots: &SlotTable,
         generations: &[u32],
-        admits_all: bool,
+        off: Option<Loosened>,
     ) -> <Self::Machine as Machine>::Settings;
 
-    /// The next op of a gateway, and where it goes.
-    fn offer(&mut self, random: &mut Random, life: Life) -> Option<Offer<Self::Machine>>;
+    /// Switches off a rule of the machine.
+    fn loosen(_: &mut Self::Machine, _: Option<Loosened>) {}
 
-    /// The offered op got this number, in what the gateway takes for this generation.
-    fn sent(&mut self, life: Life, shard: ShardId, number: u64);
+    /// Once, at the start.
+    fn begin(&mut self, _: &mut Scene<'_, Self::Event>) {}
 
-    /// Ops through `number` were called committed.
-    fn committed(&mut self, life: Life, shard: ShardId, generation: u32, number: u64);
-
-    /// An effect arrived.
-    fn effect(
+    /// The gateway may send something.
+    fn offer(
         &mut self,
-        life: Life,
+        _: &mut Scene<'_, Self::Event>,
+        _: &mut Gate<'_, Self::Machine>,
+    ) -> Result<(), Violation> {
+        Ok(())
+    }
+
+    /// Something happens that the workload has asked for; at a gateway that does not live, there is no gate.
+    fn happen(
+        &mut self,
+        _: Self::Event,
+        _: &mut Scene<'_, Self::Event>,
+        _: Option<&mut Gate<'_, Self::Machine>>,
+    ) -> Result<(), Violation> {
+        Ok(())
+    }
+
+    /// A link of the gateway wants something done.
+    fn act(
+        &mut self,
         shard: ShardId,
-        effect: <Self::Machine as Machine>::Effect,
+        action: Action<Self::Machine>,
+        scene: &mut Scene<'_, Self::Event>,
+        gate: &mut Gate<'_, Self::Machine>,
     ) -> Result<(), Violation>;
 
-    /// The shard has lost everything, lawfully.
-    fn new_generation(&mut self, life: Life, shard: ShardId);
+    /// An op is about to be sent again `[F-43]`.
+    fn rewrite(
+        &self,
+        _: Life,
+        op: &<Self::Machine as Machine>::Op,
+    ) -> <Self::Machine as Machine>::Op {
+        op.clone()
+    }
 
     /// The gateway is gone; nobody waits for its answers.
-    fn over(&mut self, life: Life);
+    fn over(&mut self, life: Life, scene: &mut Scene<'_, Self::Event>);
+
+    /// A shard starts empty, lawfully.
+    fn lost(&mut self, _: ShardId) {}
+
+    /// A client does what a script says.
+    fn script(&mut self, words: &[&str], _: &mut Scene<'_, Self::Event>) -> Result<(), Violation> {
+        Err(format!("nobody here can do {words:?}"))
+    }
+
+    /// Whether something has come that a script expects.
+    fn expect(&self, words: &[&str]) -> Result<(), Violation> {
+        Err(format!("nobody here knows of {words:?}"))
+    }
 
     /// Whether all that was asked by those who live is answered.
     fn is_settled(&self, lives: &[Life]) -> Result<(), Violation>;
 
     /// Everything is quiet: the state at each tail, with its configuration.
     fn check(&self, tails: &[(&Configuration, &Self::Machine)]) -> Result<(), Violation>;
-}
-
-/// An op that a gateway sends.
-pub struct Offer<M: Machine> {
-    pub shard: ShardId,
-    pub class: Class,
-    pub op: M::Op,
 }

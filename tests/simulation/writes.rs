@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use catena_chain::{Configuration, Generation, Machine};
+use catena_chain::{Configuration, Generation, Machine, uplink::Action};
 use catena_link::Class;
-use catena_slots::ShardId;
+use catena_slots::{ShardId, SlotTable};
 
 use crate::{
-    random::Random,
+    plan::{Loosened, Plan},
     register::{Effect, Op, Origin, Register, Settings},
-    workload::{Life, Offer, Violation, Workload},
+    workload::{Gate, Life, Scene, Violation, Workload},
 };
 
 /// One op that was sent.
@@ -36,81 +36,21 @@ struct Half {
 pub struct Writes {
     shards: usize,
     next_id: u64,
-    offered: Option<(u64, Option<ShardId>)>,
     halves: BTreeMap<(Life, ShardId), Half>,
-    over: BTreeSet<Life>,
 }
 
-impl Workload for Writes {
-    type Machine = Register;
-
-    fn new(shards: usize) -> Self {
-        Writes {
-            shards,
-            next_id: 0,
-            offered: None,
-            halves: BTreeMap::new(),
-            over: BTreeSet::new(),
-        }
-    }
-
-    fn origin(incarnation: u64) -> Origin {
-        Origin::Gateway(incarnation)
-    }
-
-    fn incarnation(origin: &Origin) -> Option<u64> {
-        match origin {
-            Origin::Gateway(incarnation) => Some(*incarnation),
-            Origin::Shard(..) => None,
-        }
-    }
-
-    fn settings(_: ShardId, version: u64, generations: &[u32], admits_all: bool) -> Settings {
-        Settings {
-            version,
-            generations: generations.to_vec(),
-            admits_all,
-        }
-    }
-
-    fn offer(&mut self, random: &mut Random, _: Life) -> Option<Offer<Register>> {
-        self.next_id += 1;
-        let id = self.next_id;
-        let shard = ShardId(random.below(self.shards) as u16);
-        let other = ShardId(random.below(self.shards) as u16);
-        let pass_on = (other != shard).then_some(other);
-        let (op, pass_on) = if random.once_in(10) {
-            let millis = random.within(1, 400);
-            (Op::Later { id, millis }, None)
-        } else {
-            (Op::Write { id, pass_on }, pass_on)
-        };
-        self.offered = Some((id, pass_on));
-        Some(Offer {
-            shard,
-            class: Class::Publish(32),
-            op,
-        })
-    }
-
-    fn sent(&mut self, life: Life, shard: ShardId, number: u64) {
-        if let Some((id, pass_on)) = self.offered.take() {
-            self.halves
-                .entry((life, shard))
-                .or_default()
-                .writes
-                .push(Write {
-                    id,
-                    pass_on,
-                    number,
-                    committed_in: None,
-                    is_answered: false,
-                });
-        }
-    }
-
-    fn committed(&mut self, life: Life, shard: ShardId, generation: u32, number: u64) {
+impl Writes {
+    fn sent(&mut self, life: Life, shard: ShardId, write: Write) {
         let half = self.halves.entry((life, shard)).or_default();
+        half.writes.push(write);
+    }
+
+    /// What was called committed so far.
+    fn committed(&mut self, shard: ShardId, gate: &Gate<'_, Register>) {
+        let uplink = &gate.uplinks[shard.index()];
+        let generation = uplink.configuration().map_or(0, |c| c.generation.0);
+        let number = uplink.committed_through();
+        let half = self.halves.entry((gate.life, shard)).or_default();
         while let Some(write) = half.writes.get_mut(half.uncommitted_from) {
             if write.number > number {
                 return;
@@ -138,16 +78,99 @@ impl Workload for Writes {
         }
         Ok(())
     }
+}
 
-    fn new_generation(&mut self, life: Life, shard: ShardId) {
-        let half = self.halves.entry((life, shard)).or_default();
-        half.answers = 0;
-        half.is_lost = true;
+impl Workload for Writes {
+    type Machine = Register;
+    type Event = ();
+
+    fn new(plan: &Plan) -> Self {
+        Writes {
+            shards: plan.shards(),
+            next_id: 0,
+            halves: BTreeMap::new(),
+        }
     }
 
-    fn over(&mut self, life: Life) {
-        self.over.insert(life);
+    fn origin(incarnation: u64) -> Origin {
+        Origin::Gateway(incarnation)
     }
+
+    fn incarnation(origin: &Origin) -> Option<u64> {
+        match origin {
+            Origin::Gateway(incarnation) => Some(*incarnation),
+            Origin::Shard(..) => None,
+        }
+    }
+
+    fn settings(
+        _: ShardId,
+        version: u64,
+        _: &SlotTable,
+        generations: &[u32],
+        off: Option<Loosened>,
+    ) -> Settings {
+        Settings {
+            version,
+            generations: generations.to_vec(),
+            admits_all: off == Some(Loosened::Chain(catena_chain::Rule::C43)),
+        }
+    }
+
+    fn offer(
+        &mut self,
+        scene: &mut Scene<'_, ()>,
+        gate: &mut Gate<'_, Register>,
+    ) -> Result<(), Violation> {
+        self.next_id += 1;
+        let (id, random) = (self.next_id, &mut *scene.random);
+        let shard = ShardId(random.below(self.shards) as u16);
+        let other = ShardId(random.below(self.shards) as u16);
+        let pass_on = (other != shard).then_some(other);
+        let (op, pass_on) = if random.once_in(10) {
+            let millis = random.within(1, 400);
+            (Op::Later { id, millis }, None)
+        } else {
+            (Op::Write { id, pass_on }, pass_on)
+        };
+        if let Ok(number) = gate.uplinks[shard.index()].push(Class::Publish(32), op) {
+            let write = Write {
+                id,
+                pass_on,
+                number,
+                committed_in: None,
+                is_answered: false,
+            };
+            self.sent(gate.life, shard, write);
+        }
+        Ok(())
+    }
+
+    fn act(
+        &mut self,
+        shard: ShardId,
+        action: Action<Register>,
+        _: &mut Scene<'_, ()>,
+        gate: &mut Gate<'_, Register>,
+    ) -> Result<(), Violation> {
+        self.committed(shard, gate);
+        match action {
+            Action::Effects { effects, .. } => {
+                for effect in effects {
+                    self.effect(gate.life, shard, effect)?;
+                }
+            }
+            Action::NewGeneration(_) => {
+                let half = self.halves.entry((gate.life, shard)).or_default();
+                half.answers = 0;
+                half.is_lost = true;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn over(&mut self, _: Life, _: &mut Scene<'_, ()>) {}
 
     fn is_settled(&self, lives: &[Life]) -> Result<(), Violation> {
         for ((life, shard), half) in &self.halves {

@@ -1,0 +1,258 @@
+//! What was published and what arrived, written down by nobody whose code is tested.
+
+use std::collections::BTreeMap;
+
+use catena_mqtt::{Filter, QoS, packet::Publish};
+
+use crate::{
+    mqtt::device::{Device, State, Sub},
+    workload::Violation,
+};
+
+/// Topics `t/0` and so on.
+pub const TOPICS: usize = 6;
+
+/// The topic that a group shares.
+pub const SHARED: &str = "g/0";
+pub const SHARED_FILTER: &str = "$share/group/g/0";
+
+/// One publish of a device.
+#[derive(Debug)]
+pub struct Sent {
+    by: usize,
+    topic: String,
+    qos: QoS,
+    retain: bool,
+    /// The socket on which it went first.
+    socket: u64,
+    /// How often it was written to a socket.
+    sends: u32,
+    first_at: u64,
+    acked_at: Option<u64>,
+}
+
+/// What one device got of one publish.
+#[derive(Debug, Default)]
+struct Got {
+    count: u32,
+    /// Without DUP.
+    fresh: u32,
+}
+
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// A shard has started empty: what was promised is void `[F-25]`.
+    pub is_void: bool,
+    next_id: u64,
+    sent: BTreeMap<u64, Sent>,
+    got: BTreeMap<(usize, u64), Got>,
+    /// By device, publisher, topic and QoS: the last that came for the first time.
+    last: BTreeMap<(usize, usize, String, QoS), u64>,
+    /// The same over all QoS, for who takes everything at QoS 0, with the publisher's socket.
+    last_in_lane: BTreeMap<(usize, usize, String), (u64, u64)>,
+    /// By device and topic: the highest that came at all.
+    highest: BTreeMap<(usize, String), u64>,
+}
+
+impl Ledger {
+    pub fn publish(
+        &mut self,
+        by: usize,
+        topic: &str,
+        qos: QoS,
+        retain: bool,
+        socket: u64,
+        now: u64,
+    ) -> u64 {
+        self.next_id += 1;
+        let sent = Sent {
+            by,
+            topic: topic.to_owned(),
+            qos,
+            retain,
+            socket,
+            sends: 1,
+            first_at: now,
+            acked_at: None,
+        };
+        self.sent.insert(self.next_id, sent);
+        self.next_id
+    }
+
+    pub fn sent_again(&mut self, id: u64) {
+        if let Some(sent) = self.sent.get_mut(&id) {
+            sent.sends += 1;
+        }
+    }
+
+    pub fn acked(&mut self, id: u64, now: u64) {
+        if let Some(sent) = self.sent.get_mut(&id) {
+            sent.acked_at.get_or_insert(now);
+        }
+    }
+
+    /// A device got a publish that is news to it.
+    pub fn delivered(
+        &mut self,
+        device: &Device,
+        publish: &Publish,
+        id: u64,
+    ) -> Result<(), Violation> {
+        let index = device.index;
+        let Some(sent) = self.sent.get(&id) else {
+            return Err(format!("client {index} got {id}, which nobody sent"));
+        };
+        if *publish.topic != *sent.topic {
+            return Err(format!("client {index} got {id} as {}", publish.topic));
+        }
+        let Some(sub) = device.subs.iter().find(|sub| matches(sub, &sent.topic)) else {
+            return Err(format!("client {index} got {id}, which it never asked for"));
+        };
+        if publish.qos != sub.qos.min(sent.qos) {
+            return Err(format!("client {index} got {id} at {:?}", publish.qos));
+        }
+        let highest = self.highest.entry((index, sent.topic.clone())).or_default();
+        *highest = id.max(*highest);
+        if self.is_void || publish.retain || sent.retain {
+            return Ok(());
+        }
+        let got = self.got.entry((index, id)).or_default();
+        got.count += 1;
+        got.fresh += u32::from(!publish.dup);
+        let is_first = got.count == 1;
+        let most = match publish.qos {
+            QoS::ExactlyOnce => 1,
+            QoS::AtMostOnce => sent.sends,
+            QoS::AtLeastOnce => u32::MAX,
+        };
+        let is_shared = sent.topic == SHARED;
+        if got.count > most || (got.fresh > sent.sends && !is_shared) {
+            return Err(format!(
+                "client {index} got {id} twice at {:?}: {got:?} of {sent:?}",
+                publish.qos
+            ));
+        }
+        // Sent again, it may come late to who was not there, or did not want to be waited for, at the first time.
+        let waits = publish.qos > QoS::AtMostOnce && holds(sub, sent.first_at);
+        if is_shared || !is_first || (sent.sends > 1 && !waits) {
+            return Ok(());
+        }
+        let key = (index, sent.by, sent.topic.clone(), sent.qos);
+        let last = self.last.entry(key).or_default();
+        if id < std::mem::replace(last, id) {
+            return Err(format!("client {index} got {id} out of order: {sent:?}"));
+        }
+        if sub.qos == QoS::AtMostOnce && sent.sends == 1 {
+            let key = (index, sent.by, sent.topic.clone());
+            let lane = self.last_in_lane.entry(key).or_default();
+            let (last, socket) = std::mem::replace(lane, (id, sent.socket));
+            if socket == sent.socket && id < last {
+                return Err(format!(
+                    "client {index} got {id} behind {last}, past the log out of order: {sent:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many publishes to `topic` a device has got.
+    pub fn count(&self, device: usize, topic: &str) -> usize {
+        let is_it = |((by, id), _): &(&(usize, u64), &Got)| {
+            *by == device && self.sent.get(id).is_some_and(|sent| sent.topic == topic)
+        };
+        self.got.iter().filter(is_it).count()
+    }
+
+    /// Everything that was promised has arrived.
+    pub fn check(&self, devices: &[Device]) -> Result<(), Violation> {
+        for (id, sent) in &self.sent {
+            let Some(acked_at) = sent.acked_at else {
+                continue;
+            };
+            if sent.retain {
+                self.check_retained(devices, *id, sent, acked_at)?;
+                continue;
+            }
+            if sent.topic == SHARED {
+                self.check_shared(devices, *id, sent)?;
+                continue;
+            }
+            for device in devices {
+                let sub = device.subs.iter().find(|sub| matches(sub, &sent.topic));
+                let Some(sub) = sub.filter(|sub| holds(sub, sent.first_at)) else {
+                    continue;
+                };
+                let is_owed = sub.qos > QoS::AtMostOnce && device.state == State::Live;
+                if is_owed && !self.got.contains_key(&(device.index, *id)) {
+                    return Err(format!(
+                        "{id} was acknowledged, and client {} never got it: {sent:?}",
+                        device.index
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Who subscribed after a retained message was acknowledged has got it, or a later one `[F-34]`.
+    fn check_retained(
+        &self,
+        devices: &[Device],
+        id: u64,
+        sent: &Sent,
+        acked_at: u64,
+    ) -> Result<(), Violation> {
+        // What a device says of itself is overtaken by its wills.
+        if sent.topic.starts_with("s/") {
+            return Ok(());
+        }
+        for device in devices {
+            let sub = device.subs.iter().find(|sub| matches(sub, &sent.topic));
+            let is_owed = sub.is_some_and(|sub| {
+                sub.since.is_some() && (sub.asked_at > acked_at || holds(sub, sent.first_at))
+            });
+            let highest = self.highest.get(&(device.index, sent.topic.clone()));
+            if is_owed && highest.is_none_or(|highest| *highest < id) {
+                return Err(format!(
+                    "{id} is retained, and client {} never got it: {sent:?}",
+                    device.index
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// One of the group has got it, and of QoS 2 once in all.
+    fn check_shared(&self, devices: &[Device], id: u64, sent: &Sent) -> Result<(), Violation> {
+        let sub_of = |device: &'_ Device| {
+            let sub = device.subs.iter().find(|sub| sub.filter == SHARED_FILTER);
+            sub.cloned().map(|sub| (device.is_persistent, sub))
+        };
+        let members: Vec<_> = devices.iter().filter_map(sub_of).collect();
+        // With a member that forgets its session goes what it had taken.
+        let is_owed = members
+            .iter()
+            .all(|(is_persistent, sub)| *is_persistent && holds(sub, sent.first_at));
+        let got = |device: &Device| self.got.get(&(device.index, id)).map_or(0, |got| got.count);
+        let count: u32 = devices.iter().map(got).sum();
+        if !members.is_empty() && is_owed && count == 0 {
+            return Err(format!(
+                "{id} was acknowledged, and none of its group got it: {sent:?}"
+            ));
+        }
+        if sent.qos == QoS::ExactlyOnce && is_owed && count > 1 {
+            return Err(format!("{id} was got {count} times by its group: {sent:?}"));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a subscription has held since before `moment`.
+fn holds(sub: &Sub, moment: u64) -> bool {
+    sub.since.is_some_and(|since| since <= moment)
+}
+
+fn matches(sub: &Sub, topic: &str) -> bool {
+    let filter = Filter::parse(sub.filter.clone()).expect("devices ask for valid filters");
+    filter.matches(topic)
+}
