@@ -4,6 +4,7 @@ mod closing;
 mod connecting;
 mod delivering;
 mod fake;
+mod needing;
 mod property;
 mod publishing;
 mod subscribing;
