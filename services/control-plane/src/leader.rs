@@ -303,14 +303,8 @@ impl Leader {
         self.heard.retain(|name, _| view.nodes.contains_key(name));
         let Some(wanted) = view.wanted() else { return };
         let mut now = alarms(&view.topology, &self.observed, &wanted);
-        // A new leader has not heard of all yet, and misses nobody.
         if self.started.elapsed() < self.timeout {
-            now.retain(|alarm| {
-                !matches!(
-                    alarm,
-                    Alarm::NodesMissing { .. } | Alarm::ChainWaits { .. } | Alarm::HalfSilent
-                )
-            });
+            now.retain(|alarm| self.is_certain(view, alarm));
         }
         for alarm in now.iter().filter(|alarm| !is_among(&self.alarms, alarm)) {
             let words = words::of(alarm);
@@ -321,6 +315,21 @@ impl Leader {
             warn!(alarm = words.kind, "over: {}", words.text);
         }
         self.alarms = now;
+    }
+
+    /// Whether a leader that has not heard of everybody yet may already say so: those who are merely silent are not missed.
+    fn is_certain(&self, view: &View, alarm: &Alarm) -> bool {
+        match alarm {
+            Alarm::NodesMissing { .. } | Alarm::HalfSilent => false,
+            Alarm::ChainWaits { shard } => view.topology.chains.get(shard).is_some_and(|chain| {
+                let mut members = chain.configuration.chain.iter();
+                members.all(|member| {
+                    let standing = self.observed.standing(&view.topology, chain, member.id);
+                    standing.is_out()
+                })
+            }),
+            Alarm::EpochAhead { .. } | Alarm::DivergedAgain { .. } | Alarm::LayoutIsFixed => true,
+        }
     }
 
     /// What a node was told once and the store does not know now counts like what its replicas report `[C-16]`.
