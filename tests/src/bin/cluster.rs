@@ -122,6 +122,9 @@ fn main() -> ExitCode {
                     (false, Ok((_, done))) => println!("{}", done.text),
                     (false, Err(error)) => println!("{error}"),
                 }
+                if !arguments.json {
+                    logs.show(&cluster);
+                }
             }
         }
     }
@@ -280,9 +283,8 @@ fn matters(name: &str, line: &str) -> bool {
     match Role::of(name) {
         // It warns of every slow disk.
         Some(Role::Etcd) => line.contains("\"level\":\"error\""),
-        _ => {
-            let is_line = line.contains(" INFO ") && !line.contains("summary");
-            is_line || line.contains(" WARN ") || line.contains("ERROR")
-        }
+        _ => [" INFO ", " WARN ", "ERROR"]
+            .iter()
+            .any(|level| line.contains(level)),
     }
 }

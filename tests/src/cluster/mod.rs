@@ -79,7 +79,7 @@ impl Cluster {
         let mut network = if plan.hosts {
             Network::Hosts(Hosts::new().expect("the caller has tried"))
         } else if plan.on_localhost {
-            Network::Loopback([127, 0, 0, 1].into())
+            Network::localhost()
         } else {
             Network::loopback()
         };
@@ -90,7 +90,7 @@ impl Cluster {
             endpoints: String::new(),
             control_planes: BTreeMap::new(),
             directory: directory.clone(),
-            network: Network::Loopback([127, 0, 0, 1].into()),
+            network: Network::localhost(),
             plan,
         };
         let etcd = network.free_port("etcd");
@@ -123,6 +123,7 @@ impl Cluster {
             cluster.add(&mut network, &name, command);
             cluster.brokers.push(listen);
         }
+        network.release_ports();
         cluster.network = network;
         cluster
     }

@@ -41,8 +41,8 @@ impl fmt::Display for Cut {
 /// Gives processes their addresses.
 #[derive(Debug)]
 pub enum Network {
-    /// One address of this host for all.
-    Loopback(Ipv4Addr),
+    /// One address of this host for all, and the ports that were given out and are not listened at yet.
+    Loopback(Ipv4Addr, Vec<TcpListener>),
     /// A host for each.
     Hosts(Hosts),
 }
@@ -56,13 +56,18 @@ impl Network {
         let [_, high, middle, low] = std::process::id().to_be_bytes();
         // 64 to 127, so never 127.0.0.1.
         let second = 64 | (high ^ (number as u8).rotate_left(2)) & 63;
-        Network::Loopback(Ipv4Addr::new(127, second, middle, low))
+        Network::Loopback(Ipv4Addr::new(127, second, middle, low), Vec::new())
+    }
+
+    /// The address that everybody knows.
+    pub fn localhost() -> Network {
+        Network::Loopback(Ipv4Addr::LOCALHOST, Vec::new())
     }
 
     /// The address of process `name`.
     pub fn address(&mut self, name: &str) -> IpAddr {
         match self {
-            Network::Loopback(address) => IpAddr::V4(*address),
+            Network::Loopback(address, _) => IpAddr::V4(*address),
             Network::Hosts(hosts) => IpAddr::V4(hosts.host(name).address),
         }
     }
@@ -70,18 +75,32 @@ impl Network {
     /// An address with a port that nobody uses.
     pub fn free_port(&mut self, name: &str) -> SocketAddr {
         let address = self.address(name);
-        if let Network::Hosts(hosts) = self {
-            hosts.next_port += 1;
-            return (address, hosts.next_port).into();
+        match self {
+            Network::Hosts(hosts) => {
+                hosts.next_port += 1;
+                (address, hosts.next_port).into()
+            }
+            Network::Loopback(_, reserved) => {
+                let listener = TcpListener::bind((address, 0)).expect("there is a free port");
+                let address = listener.local_addr().expect("it is bound");
+                // Held until all have theirs: the system may give out a port again that was let go.
+                reserved.push(listener);
+                address
+            }
         }
-        let listener = TcpListener::bind((address, 0)).expect("there is a free port");
-        listener.local_addr().expect("it is bound")
+    }
+
+    /// Lets go of all ports: those whom they are for start now.
+    pub fn release_ports(&mut self) {
+        if let Network::Loopback(_, reserved) = self {
+            reserved.clear();
+        }
     }
 
     /// `command` as it is to be run for process `name`.
     pub fn at_home(&mut self, name: &str, command: Vec<String>) -> Vec<String> {
         match self {
-            Network::Loopback(_) => command,
+            Network::Loopback(..) => command,
             Network::Hosts(hosts) => {
                 let namespace = hosts.host(name).namespace.clone();
                 let enter = ["ip".into(), "netns".into(), "exec".into(), namespace];
