@@ -34,7 +34,8 @@
 //! ```
 //!
 //! Everything else follows from the [`catena_membership::Cluster`] that is told: a shard begins when a configuration names
-//! `me`, gets its settings and gateways, founds itself or joins. Start reading at [`host`].
+//! `me`, gets its settings and gateways, founds itself or joins. The failure time-out is the one that was told when it began.
+//! Start reading at `host.rs`.
 
 mod backend;
 mod chronicle;
