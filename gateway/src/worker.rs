@@ -237,17 +237,17 @@ impl Shared {
 
     /// Closes all clients: no shard takes their last ops, so that nothing is waited for but their sockets `[C-43]`.
     async fn close_all(&self, worker: u16) {
+        let clients = self.clients.borrow().len();
+        warn!(
+            worker,
+            clients, "the gateway's registration is over: all clients are closed"
+        );
         self.tell_all_to_leave();
         let begun = Instant::now();
         let grace = Duration::from_millis(ABANDON_MS);
         while self.clients.borrow().is_any_open() && begun.elapsed() < grace {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let clients = self.clients.borrow().len();
-        warn!(
-            worker,
-            clients, "the gateway's registration is over: all clients are closed"
-        );
     }
 
     fn tell_all_to_leave(&self) {

@@ -115,7 +115,9 @@ impl Process {
             }
             match Life::begin(&self, &registered, ports)?.end().await {
                 End::Stopped => return Ok(()),
-                End::Drained => info!("drained: no client is taken until the drain is taken back"),
+                End::Drained => {
+                    info!("drained: no client is taken until the process is started anew");
+                }
                 End::Over => warn!("the registration is over: registering anew"),
             }
             ports = ports::take(&addresses)?;
