@@ -7,6 +7,7 @@
 //! | `topology/chains/SHARD` | a chain |
 //! | `topology/gateways` | the gateways that shards take ops from |
 //! | `topology/incarnations` | the highest incarnation of a node that was ever allotted |
+//! | `topology/removed` | incarnations of the nodes that an administrator removed last |
 //! | `topology/leader/holder` | who leads; under a lease |
 //! | `topology/replicas/ADDRESS` | a replica of the control plane; under a lease |
 //! | `nodes/NAME` | a node |
@@ -36,6 +37,7 @@ pub enum About {
     Chain(ShardId),
     Gateways,
     Incarnations,
+    Removed,
     Replica(String),
     Node(NodeName),
     Registration(Process),
@@ -51,6 +53,7 @@ pub fn about(key: &Key) -> About {
         "topology/layout" => return About::Layout,
         "topology/gateways" => return About::Gateways,
         "topology/incarnations" => return About::Incarnations,
+        "topology/removed" => return About::Removed,
         _ => {}
     }
     let found = if let Some(shard) = key.strip_prefix(CHAINS) {
@@ -92,6 +95,10 @@ pub fn gateways() -> Key {
 
 pub fn incarnations() -> Key {
     fixed("topology/incarnations")
+}
+
+pub fn removed() -> Key {
+    fixed("topology/removed")
 }
 
 /// Where the election is held.
@@ -145,6 +152,7 @@ mod tests {
         assert_eq!(about(&chain(ShardId(12))), About::Chain(ShardId(12)));
         assert_eq!(about(&gateways()), About::Gateways);
         assert_eq!(about(&incarnations()), About::Incarnations);
+        assert_eq!(about(&removed()), About::Removed);
         let address = "control-plane-0:9701";
         let replica = replica(address).unwrap();
         assert_eq!(about(&replica), About::Replica(address.to_owned()));

@@ -42,6 +42,8 @@ const LOOKS_PER_TIMEOUT: u32 = 12;
 const NEWS_MAX: usize = 512;
 /// Steps in a row, before news are taken again.
 const STEPS_MAX: usize = 64;
+/// A process without a record that was silent for so many time-outs is forgotten.
+const STRANGER_TIMEOUTS: u64 = 4;
 /// How long the view may take to show what was written.
 const ECHO: Duration = Duration::from_secs(1);
 
@@ -300,7 +302,11 @@ impl Leader {
         self.observed = self.liveness.observe(now_ms, wall_ms(), &view.topology);
         self.look_ahead(view);
         self.probe_suspects(view);
-        self.heard.retain(|name, _| view.nodes.contains_key(name));
+        // Of one whose record is missing what it says may be all that there is `[C-16]`.
+        let forgotten_ms = millis(self.timeout) * STRANGER_TIMEOUTS;
+        self.heard.retain(|name, heard| {
+            view.nodes.contains_key(name) || now_ms - heard.at_ms < forgotten_ms
+        });
         let Some(wanted) = view.wanted() else { return };
         let mut now = alarms(&view.topology, &self.observed, &wanted);
         if self.started.elapsed() < self.timeout {

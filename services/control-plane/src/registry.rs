@@ -20,6 +20,8 @@ use crate::{
 
 /// So often a write is decided anew before the caller is told to try later.
 const ATTEMPTS_MAX: u32 = 64;
+/// Nodes that were removed and are remembered: their processes are told, if they still run.
+const REMOVED_MAX: usize = 64;
 /// Before the next attempt, at most and times their number: many nodes begin at once.
 const PAUSE_MS: u64 = 3;
 
@@ -338,9 +340,17 @@ impl Registry {
             );
             return Err(Refused::Precondition(problem));
         }
+        let list = keys::removed();
+        let known = self.store.get(&list).await?;
+        let mut removed: Vec<Incarnation> = read(known.as_ref())?.unwrap_or_default();
+        removed.push(record.incarnation);
+        removed.drain(..removed.len().saturating_sub(REMOVED_MAX));
         let removal = Transaction {
-            compare: vec![compare(&key, entry.as_ref())],
-            writes: vec![Write::Delete(key)],
+            compare: vec![
+                compare(&key, entry.as_ref()),
+                compare(&list, known.as_ref()),
+            ],
+            writes: vec![Write::Delete(key), put(&list, json(&removed))],
         };
         match self.store.commit(removal).await? {
             Outcome::Committed(_) => Ok(()),

@@ -25,6 +25,8 @@ pub struct View {
     pub broker: Option<Broker>,
     /// The highest incarnation of a node that was allotted.
     pub incarnations: u64,
+    /// Incarnations of the nodes that were removed last.
+    pub removed: Vec<Incarnation>,
     pub nodes: BTreeMap<NodeName, NodeRecord>,
     /// The same nodes, and what was decided of them.
     pub topology: Topology,
@@ -76,6 +78,7 @@ impl View {
             }),
             About::Gateways => read(entry).map(|gateways| self.topology.gateways = gateways),
             About::Incarnations => read(entry).map(|highest| self.incarnations = highest),
+            About::Removed => read(entry).map(|removed| self.removed = removed),
             About::Replica(address) => {
                 self.replicas.insert(address);
                 Some(())
@@ -109,6 +112,7 @@ impl View {
             }
             About::Gateways => self.topology.gateways = Gateways::default(),
             About::Incarnations => self.incarnations = 0,
+            About::Removed => self.removed.clear(),
             About::Replica(address) => {
                 self.replicas.remove(&address);
             }
@@ -168,7 +172,8 @@ impl View {
         match self.nodes.get(name) {
             Some(record) if record.incarnation == incarnation => record.gone,
             Some(record) => record.incarnation > incarnation,
-            None => incarnation.0 <= self.incarnations,
+            // One that is merely not known may have registered in a store that was since restored from a backup.
+            None => self.removed.contains(&incarnation),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use catena_chain::Configuration;
+use catena_chain::{Configuration, Incarnation};
 use catena_proto::internal::v1 as proto;
 use catena_slots::ShardId;
 use tokio::{sync::watch, time::Instant};
@@ -100,10 +100,12 @@ async fn follow(
     }
 }
 
-/// The highest epoch of each chain that was ever told: it stays valid whatever the store says later `[C-11]`.
+/// The highest epoch of each chain that was ever told: it stays valid whatever the store says later `[C-11]`. And where its
+/// members are reached.
 #[derive(Debug, Default)]
 struct Memory {
     highest: BTreeMap<ShardId, Configuration>,
+    addresses: BTreeMap<Incarnation, Arc<[String]>>,
 }
 
 impl Memory {
@@ -126,7 +128,25 @@ impl Memory {
             })
             .map(|(_, known)| known.clone())
             .collect();
+        // Of those whom a store has forgotten that was restored from a backup, and of none that were taken out.
+        for configuration in &ahead {
+            for member in configuration.members() {
+                if let Some(known) = news.cluster.borrow().addresses.get(&member.incarnation) {
+                    self.addresses.insert(member.incarnation, known.clone());
+                }
+            }
+        }
+        if ahead.is_empty() {
+            self.addresses.clear();
+        }
+        let mut addresses = self.addresses.clone();
+        addresses.extend(
+            told.addresses
+                .iter()
+                .map(|(incarnation, addresses)| (*incarnation, addresses.clone())),
+        );
         let cluster = Cluster {
+            addresses,
             chains: self.highest.clone(),
             ..told.clone()
         };

@@ -312,13 +312,19 @@ async fn what_nodes_know_beyond_the_store_is_adopted_by_word_alone() {
     let backup = Chain::founded(ShardId(0), None, &name, first.incarnation);
     let key = Key::new("topology/chains/0").unwrap();
     let now = store.get(&key).await.unwrap().unwrap();
+    let put = |key: &str, value: Vec<u8>| Write::Put {
+        key: Key::new(key).unwrap(),
+        value: value.into(),
+        lease: None,
+    };
+    // The second node registered after the backup.
     let restore = Transaction {
         compare: vec![Compare::unchanged(&now)],
-        writes: vec![Write::Put {
-            key: key.clone(),
-            value: serde_json::to_vec(&backup).unwrap().into(),
-            lease: None,
-        }],
+        writes: vec![
+            put("topology/chains/0", serde_json::to_vec(&backup).unwrap()),
+            put("topology/incarnations", b"1".to_vec()),
+            Write::Delete(Key::new("nodes/b").unwrap()),
+        ],
     };
     let restored = store.commit(restore).await.unwrap();
     assert!(matches!(restored, Outcome::Committed(_)));
@@ -330,7 +336,10 @@ async fn what_nodes_know_beyond_the_store_is_adopted_by_word_alone() {
     .await;
     assert_eq!(alarms[0].kind, "epoch-ahead", "{alarms:?}");
     // What was told once stays valid.
-    assert_eq!(first.cluster().chains[&ShardId(0)], known);
+    let told = first.cluster();
+    assert_eq!(told.chains[&ShardId(0)], known);
+    assert!(told.addresses.contains_key(&second.incarnation));
+    assert!(!*second.voice.is_replaced().borrow());
 
     let mut admin = world::admin(&server.endpoint()).await;
     // Nodes tell what they know a moment after the watch has told them less.
@@ -345,6 +354,11 @@ async fn what_nodes_know_beyond_the_store_is_adopted_by_word_alone() {
     })
     .await;
     assert_eq!(chain.chain, known.chain);
+    let seen = status(&server.endpoint()).await;
+    assert_eq!(seen.nodes.len(), 2, "{seen:?}");
+    // No later node gets an incarnation that is in use.
+    let third = Node::start("c", vec![server.endpoint()]).await;
+    assert!(third.incarnation > second.incarnation);
     eventually("the alarm is over", async || {
         let status = status(&server.endpoint()).await;
         status.alarms.is_empty().then_some(())
