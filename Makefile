@@ -15,7 +15,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: ## Run a standalone broker (options: make run ARGS="--listen 0.0.0.0:1883")
+run: protoc ## Run a standalone broker (options: make run ARGS="--listen 0.0.0.0:1883")
 	$(CARGO) run --release -- standalone $(ARGS)
 
 .PHONY: cluster
@@ -59,7 +59,7 @@ bench: ## Run the micro benchmarks
 	$(CARGO) bench --package catena-mqtt --package catena-shard
 
 .PHONY: compare
-compare: clients-installed ## Compare throughput and latency with mosquitto
+compare: clients-installed protoc ## Compare throughput and latency with mosquitto
 	$(CARGO) build --release --package catena
 	CATENA_BIN=$(TARGET)/release/catena tests/bench/compare.sh
 

@@ -10,13 +10,15 @@ use anyhow::{Context, bail};
 use catena_connection::Settings as Clients;
 use catena_resources::MemoryProfile;
 use catena_runtime::{config, telemetry::Format};
-use catena_slots::SHARDS_MAX;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
+const ADMIN: &str = "127.0.0.1:9701";
 const LISTEN: &str = "127.0.0.1:1883";
 const LOG: &str = "info";
 const MIB: u64 = 1024 * 1024;
+/// The most shards of one partition, and one process serves one.
+const SHARDS_MAX: usize = 16;
 const WORKERS_MAX: u16 = 256;
 
 /// The keys of the file, with the tables around them.
@@ -25,6 +27,7 @@ const KEYS: &[&str] = &[
     "shards",
     "workers",
     "data_dir",
+    "admin",
     "log",
     "log_format",
     "memory_profile",
@@ -69,7 +72,8 @@ pub struct Arguments {
     )]
     listen: Vec<SocketAddr>,
 
-    /// Into how many parts sessions, topics and queues are split [default: one per core]
+    /// Into how many parts sessions, topics and queues are split, from 1 to 16; fixed for the life of a data directory
+    /// [default: one per core]
     #[arg(long, value_name = "N", env = "CATENA_SHARDS")]
     shards: Option<usize>,
 
@@ -77,9 +81,13 @@ pub struct Arguments {
     #[arg(long, value_name = "N", env = "CATENA_WORKERS")]
     workers: Option<u16>,
 
-    /// Where data is to be kept; made if it is not there. Nothing is kept in it yet
+    /// Where resources and the topology are kept; made if it is not there. Sessions and messages are not kept yet
     #[arg(long, value_name = "DIR", env = "CATENA_DATA_DIR")]
     data_dir: Option<PathBuf>,
+
+    /// Where the admin API listens, for `catena status` [default: 127.0.0.1:9701, or any port when that is taken]
+    #[arg(long, value_name = "ADDR:PORT", env = "CATENA_ADMIN")]
+    admin: Option<SocketAddr>,
 
     /// How much memory the broker may use for messages, and its largest packet [default: medium]
     #[arg(
@@ -153,6 +161,7 @@ struct File {
     shards: Option<usize>,
     workers: Option<u16>,
     data_dir: Option<PathBuf>,
+    admin: Option<SocketAddr>,
     log: Option<String>,
     log_format: Option<Format>,
     memory_profile: Option<Profile>,
@@ -191,9 +200,13 @@ enum Strategy {
 #[derive(Debug)]
 pub struct Settings {
     pub listen: Vec<SocketAddr>,
-    pub shards: usize,
+    /// `None`: as many as there were, or else the default.
+    pub shards: Option<usize>,
+    pub shards_default: usize,
     pub workers: u16,
     pub data_dir: Option<PathBuf>,
+    pub admin: SocketAddr,
+    pub is_admin_given: bool,
     pub log: String,
     pub log_format: Format,
     pub profile: Profile,
@@ -214,11 +227,9 @@ impl Settings {
             None => File::default(),
         };
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let shards = arguments
-            .shards
-            .or(file.shards)
-            .unwrap_or(cores.min(SHARDS_MAX));
-        check("shards", shards, 1, SHARDS_MAX)?;
+        let shards = arguments.shards.or(file.shards);
+        check("shards", shards.unwrap_or(1), 1, SHARDS_MAX)?;
+        let admin = arguments.admin.or(file.admin);
         let workers = arguments.workers.or(file.workers);
         let workers = workers.unwrap_or(cores.min(usize::from(WORKERS_MAX)) as u16);
         check("workers", workers, 1, WORKERS_MAX)?;
@@ -251,8 +262,16 @@ impl Settings {
         Ok(Settings {
             listen,
             shards,
+            shards_default: cores.min(SHARDS_MAX),
             workers,
             data_dir: arguments.data_dir.or(file.data_dir),
+            admin: match admin {
+                Some(admin) => admin,
+                None => ADMIN
+                    .parse()
+                    .context("the default address of the admin API")?,
+            },
+            is_admin_given: admin.is_some(),
             log: arguments.log.or(file.log).unwrap_or_else(|| LOG.to_owned()),
             log_format: arguments.log_format.or(file.log_format).unwrap_or_default(),
             profile,
@@ -339,7 +358,8 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let settings = read(
-            "listen = ['127.0.0.1:1', '[::1]:2']\nshards = 3\nworkers = 4\ndata_dir = '/tmp/x'\nlog = 'debug'\n\
+            "listen = ['127.0.0.1:1', '[::1]:2']\nshards = 3\nworkers = 4\ndata_dir = '/tmp/x'\n\
+             admin = '127.0.0.1:3'\nlog = 'debug'\n\
              log_format = 'json'\nmemory_profile = 'tiny'\n[clients]\nmax_session_expiry_seconds = 5\n\
              max_message_expiry_seconds = 6\nmax_packet_size_bytes = 7\nmax_receive_maximum = 8\n\
              max_keep_alive_seconds = 9\n[clients.subscriber_queue_limit]\nlength = 10\nstrategy = 'DropOldest'\n",
@@ -347,8 +367,9 @@ mod tests {
         .unwrap();
         assert_eq!(
             (settings.listen.len(), settings.shards, settings.workers),
-            (2, 3, 4)
+            (2, Some(3), 4)
         );
+        assert_eq!((settings.admin.port(), settings.is_admin_given), (3, true));
         assert_eq!(
             (settings.profile, settings.log.as_str()),
             (Profile::Tiny, "debug")
@@ -388,7 +409,7 @@ mod tests {
     fn keys_that_mean_nothing_and_values_out_of_range_are_refused() {
         let said = |text| format!("{:#}", read(text).unwrap_err());
         assert!(said("lisen = []").contains("`lisen`: did you mean `listen`?"));
-        assert!(said("shards = 0").contains("shards is 0: it must be from 1 to 256"));
+        assert!(said("shards = 0").contains("shards is 0: it must be from 1 to 16"));
         assert!(
             said("[clients]\nmax_packet_size_bytes = 300000000").contains("max_packet_size_bytes")
         );

@@ -48,7 +48,8 @@ pub fn alarms(topology: &Topology, observed: &Observed, wanted: &Wanted) -> Vec<
             reported: *reported,
         });
     let mut alarms: Vec<Alarm> = ahead.collect();
-    if observed.half_silent {
+    // Until then nobody has had the time to be heard.
+    if observed.half_silent && observed.settled {
         alarms.push(Alarm::HalfSilent);
     }
     for (shard, chain) in &topology.chains {

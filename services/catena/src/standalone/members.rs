@@ -1,0 +1,170 @@
+//! The members of a cluster of one process: a control plane, a backend and a gateway, which register as any other would.
+
+use std::{fmt::Display, net::SocketAddr, path::Path, sync::Arc};
+
+use anyhow::{Context, bail};
+use catena_backend::{Backend, Options, Pulse, Shards};
+use catena_chain::Incarnation;
+use catena_control_plane::{self as server, store::Embedded};
+use catena_membership::{
+    Cluster, ControlPlane, GatewayIncarnation, GatewayRegistration, GatewayVoice, NodeRegistration,
+    process_token,
+};
+use catena_resources::{Broker, QueueStrategy};
+use catena_transport::Local;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::settings::Settings;
+
+/// The names of the one backend and of the one gateway, and of their cluster.
+const NAME: &str = "standalone";
+/// What the control plane keeps, in the data directory.
+const FILE: &str = "control-plane.redb";
+
+/// All that a standalone broker is besides its gateway's workers.
+pub struct Members {
+    pub control_plane: server::ControlPlane,
+    /// Watches for as long as it is held.
+    _client: ControlPlane,
+    pub cluster: watch::Receiver<Arc<Cluster>>,
+    pub shards: Vec<Shards>,
+    pub local: Local<Backend>,
+    pub gateway: GatewayIncarnation,
+    pub voice: GatewayVoice,
+}
+
+impl Members {
+    /// Starts the control plane, and registers. Must be called inside the runtime that then lives on.
+    ///
+    /// # Errors
+    /// A data directory that cannot be used or is of another number of shards, a port that is taken.
+    pub async fn start(settings: &Settings) -> anyhow::Result<Members> {
+        let control_plane = control_plane(settings).await?;
+        let client = ControlPlane::new(vec![control_plane.endpoint()])?;
+        let registration = NodeRegistration {
+            name: NAME.to_owned(),
+            zone: None,
+            // Only this process reaches it.
+            addresses: Vec::new(),
+            process: process_token(),
+        };
+        let me = client.register_node(registration).await;
+        let registration = GatewayRegistration {
+            name: NAME.to_owned(),
+            process: process_token(),
+        };
+        let gateway = client.register_gateway(registration).await;
+        let voice = client.gateway_voice(NAME.to_owned(), gateway);
+        let mut cluster = client.watch();
+        let is_laid_out = |cluster: &Arc<Cluster>| cluster.layout.is_some();
+        // It ends only with the client, which its tasks hold.
+        let laid_out = cluster.wait_for(is_laid_out).await?.clone();
+        if let (Some(asked), Some(layout)) = (settings.shards, &laid_out.layout) {
+            let shards = layout.slots.shard_count();
+            if shards != asked {
+                bail!(
+                    "the data directory was made for {shards} shards, and {asked} are asked for: their number is fixed; \
+                     use another --data-dir, or --shards {shards}"
+                );
+            }
+        }
+        let (backend, shards) = backend(settings, &client, me, cluster.clone())?;
+        let local = Local::default();
+        local.add(me, backend);
+        Ok(Members {
+            control_plane,
+            _client: client,
+            cluster,
+            shards,
+            local,
+            gateway,
+            voice,
+        })
+    }
+}
+
+fn backend(
+    settings: &Settings,
+    client: &ControlPlane,
+    me: Incarnation,
+    cluster: watch::Receiver<Arc<Cluster>>,
+) -> anyhow::Result<(Backend, Vec<Shards>)> {
+    let pulse = Pulse::default();
+    let heart = pulse.clone();
+    let voice = Arc::new(client.node_voice(NAME.to_owned(), me, move || heart.said()));
+    Ok(Backend::new(Options {
+        me,
+        threads: usize::from(settings.workers)
+            .try_into()
+            .context("workers")?,
+        cluster,
+        heard: voice.is_heard(),
+        voice,
+        pulse,
+    }))
+}
+
+async fn control_plane(settings: &Settings) -> anyhow::Result<server::ControlPlane> {
+    let store = match &settings.data_dir {
+        Some(directory) => open(directory).await?,
+        None => Embedded::in_memory().await?,
+    };
+    let store = Arc::new(store);
+    let options = |listen| server::Options {
+        cluster: NAME.to_owned(),
+        listen,
+        advertise: None,
+        broker: broker(settings),
+        insists: true,
+    };
+    match server::ControlPlane::start(store.clone(), options(settings.admin)).await {
+        Err(server::StartError::Listen { address, source }) if !settings.is_admin_given => {
+            let chosen = SocketAddr::new(address.ip(), 0);
+            let started = server::ControlPlane::start(store, options(chosen)).await?;
+            info!(
+                %address, %source, instead = started.endpoint(),
+                "the port of the admin API is taken: another is used; choose one by --admin"
+            );
+            Ok(started)
+        }
+        started => started.map_err(explain),
+    }
+}
+
+async fn open(directory: &Path) -> anyhow::Result<Embedded> {
+    let file = directory.join(FILE);
+    let opened = Embedded::open(&file).await;
+    opened.with_context(|| {
+        format!(
+            "cannot use {}: is another broker running on this data directory?",
+            file.display()
+        )
+    })
+}
+
+fn explain(error: impl Display) -> anyhow::Error {
+    warn!(%error, "the control plane does not start");
+    anyhow::anyhow!("{error}")
+}
+
+/// What the settings say, as a resource.
+fn broker(settings: &Settings) -> Broker {
+    let mut broker = Broker {
+        memory_profile: settings.profile.resource(),
+        ..Broker::default()
+    };
+    let chain = &mut broker.cardinality.backend_chain;
+    chain.workers = settings.shards.unwrap_or(settings.shards_default) as u16;
+    let clients = &mut broker.advanced.clients;
+    clients.max_session_expiry_seconds = settings.clients.session_expiry_max;
+    clients.max_message_expiry_seconds = settings.message_expiry_max;
+    clients.max_packet_size_bytes = Some(settings.clients.maximum_packet_size);
+    clients.max_receive_maximum = settings.clients.client_receive_maximum_max;
+    clients.max_keep_alive_seconds = settings.clients.keep_alive_max;
+    clients.subscriber_queue_limit.length = settings.queue_length_max;
+    if settings.queue_drop_oldest {
+        clients.subscriber_queue_limit.strategy = QueueStrategy::DropOldest;
+    }
+    broker
+}
