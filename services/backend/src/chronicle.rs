@@ -2,10 +2,13 @@
 
 use std::time::Instant;
 
-use catena_chain::{Epoch, ReplicaId, Role};
+use catena_chain::{Epoch, Generation, ReplicaId, Role};
 use catena_replicated::Replica;
 use catena_slots::ShardId;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
+
+/// A shard that begins in a later one than this has lost what it held [C-2].
+const FIRST: Generation = Generation(1);
 
 /// What was told last.
 #[derive(Debug)]
@@ -55,7 +58,7 @@ impl Chronicle {
         }
         if self.has_state != has_state {
             self.has_state = has_state;
-            self.tell_state(has_state);
+            self.tell_state(has_state, configuration.generation);
         }
         is_new_epoch
     }
@@ -82,7 +85,7 @@ impl Chronicle {
         }
     }
 
-    fn tell_state(&mut self, has_state: bool) {
+    fn tell_state(&mut self, has_state: bool, generation: Generation) {
         let (shard, epoch, role) = (self.shard, self.epoch.0, self.role);
         let replica = self.seat.map_or(0, |seat| seat.0);
         match (has_state, self.snapshot.take()) {
@@ -90,6 +93,10 @@ impl Chronicle {
                 let ms = since.elapsed().as_millis() as u64;
                 info!(%shard, epoch, replica, role, bytes, ms, "installed a snapshot");
             }
+            (true, None) if generation > FIRST => error!(
+                %shard, epoch, replica, role, generation = generation.0,
+                "all replicas were lost: began empty. What the shard held is gone, and sessions that touched it end"
+            ),
             (true, None) => info!(%shard, epoch, replica, role, "began empty"),
             (false, _) if self.seat.is_some() => {
                 warn!(%shard, epoch, replica, role, "dropped its state");
