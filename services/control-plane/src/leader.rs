@@ -15,7 +15,7 @@ use std::{
 
 use catena_chain::Incarnation;
 use catena_slots::ShardId;
-use catena_topology::{Alarm, Chain, Liveness, NodeName, Observed, alarms, next};
+use catena_topology::{Alarm, Chain, Liveness, NodeName, Observed, Rule, Sight, alarms, next};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
@@ -175,11 +175,14 @@ impl Leader {
                 false
             }
             Input::Refused(name, incarnation) => {
-                info!(
-                    node = name.0,
-                    incarnation = incarnation.0,
-                    "its port refuses connections: it counts as lost"
-                );
+                // Those who cannot reach it say so again and again.
+                if self.observed.sight(&name, incarnation) != Sight::Lost {
+                    info!(
+                        node = name.0,
+                        incarnation = incarnation.0,
+                        "its port refuses connections: it counts as lost"
+                    );
+                }
                 let now_ms = self.now_ms();
                 self.liveness.refused(now_ms, &name, incarnation);
                 true
@@ -271,6 +274,12 @@ impl Leader {
                 Ok(Outcome::Committed(revision)) => {
                     if std::mem::take(&mut self.store_is_away) {
                         info!("the store takes decisions again");
+                    }
+                    if step.rule == Rule::StartEmpty {
+                        error!(
+                            change = %Described(&step.change),
+                            "every replica is proved dead: a shard starts empty, and what it held is lost"
+                        );
                     }
                     info!(
                         rule = ?step.rule, change = %Described(&step.change), why, rules,

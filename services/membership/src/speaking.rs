@@ -368,3 +368,36 @@ async fn open<T>(
         Err(_) => Err("no answer".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(3);
+
+    // A process that believes that it is heard does not close what it has to close when it is cut off [C-45].
+    #[tokio::test(start_paused = true)]
+    async fn being_heard_counts_from_when_the_answered_was_sent() {
+        let (heard, is_heard) = watch::channel(false);
+        let mut hearing = Hearing::new(heard);
+        hearing.timeout = TIMEOUT;
+        hearing.began();
+        let first = hearing.sends();
+        tokio::time::advance(TIMEOUT / 3).await;
+        let second = hearing.sends();
+        hearing.answered(first);
+        assert!(*is_heard.borrow());
+        assert!(hearing.is_patient());
+        tokio::time::advance(TIMEOUT / 2).await;
+        assert!(!hearing.is_patient(), "the second was not answered");
+        tokio::time::advance(TIMEOUT / 6).await;
+        hearing.look();
+        assert!(!*is_heard.borrow(), "the first was sent a time-out ago");
+        // A late answer speaks of the moment when the message was sent.
+        hearing.answered(second);
+        assert!(*is_heard.borrow());
+        tokio::time::advance(TIMEOUT / 3).await;
+        hearing.look();
+        assert!(!*is_heard.borrow());
+    }
+}

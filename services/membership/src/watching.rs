@@ -166,3 +166,49 @@ impl Memory {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use catena_chain::{Epoch, Generation, Member, ReplicaId};
+
+    use super::*;
+
+    fn told(version: u64, epoch: u64, incarnation: u64) -> Cluster {
+        let member = Member {
+            id: ReplicaId(epoch),
+            incarnation: Incarnation(incarnation),
+        };
+        let chain = Configuration::founded(ShardId(0), Epoch(epoch), Generation(1), member);
+        let address: Arc<[String]> = Arc::from([format!("node-{incarnation}:1")]);
+        Cluster {
+            version,
+            chains: [(ShardId(0), chain)].into(),
+            addresses: [(Incarnation(incarnation), address)].into(),
+            ..Cluster::default()
+        }
+    }
+
+    // A store that was restored from a backup would send clients to nodes that have left their chains [C-16].
+    #[test]
+    fn what_was_told_with_a_higher_epoch_stays() {
+        let (cluster, known) = watch::channel(Arc::default());
+        let (ahead, above) = watch::channel(Ahead::default());
+        let news = News { cluster, ahead };
+        let mut memory = Memory::default();
+        memory.take(&told(9, 7, 2), &news);
+        assert_eq!(*above.borrow().as_ref(), vec![]);
+
+        memory.take(&told(5, 3, 1), &news);
+        let now = known.borrow().clone();
+        assert_eq!((now.version, now.chains[&ShardId(0)].epoch), (5, Epoch(7)));
+        assert_eq!(now.addresses.len(), 2, "both can be reached");
+        assert_eq!(above.borrow()[0].epoch, Epoch(7));
+
+        // Adopted: the store knows more than anyone.
+        memory.take(&told(6, 8, 2), &news);
+        let now = known.borrow().clone();
+        assert_eq!(now.chains[&ShardId(0)].epoch, Epoch(8));
+        assert_eq!(now.addresses.len(), 1);
+        assert_eq!(*above.borrow().as_ref(), vec![]);
+    }
+}
