@@ -13,7 +13,7 @@ use crate::{
 const RETRY_MICROS: u64 = 20_000;
 
 /// The longest pause, in microseconds. A new configuration ends it.
-const RETRY_MICROS_MAX: u64 = 1_000_000;
+const RETRY_MICROS_MAX: u64 = 250_000;
 
 /// One lane's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

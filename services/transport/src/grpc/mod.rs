@@ -12,8 +12,8 @@ use std::time::Duration;
 pub use client::{GrpcDial, GrpcReach, GrpcStream, GrpcTransport};
 pub use server::serve;
 
-/// The longest message, in bytes.
-pub const MESSAGE_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// The longest message, in bytes: a batch of a link's whole window and the largest packet fit in it twice.
+pub const MESSAGE_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 /// Bytes of a stream that may be on their way to a receiver that does not take them.
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
