@@ -6,8 +6,8 @@ A cluster with two replicas and a spare serves `catena verify`, whose clients ne
 counts. In between everything becomes whole again. No client may lose its connection and nothing may be lost, doubled
 or out of order: the exit code says so.
 
-The last column is the longest time that one of our processes was ready to run in that pause and had no processor: where it is
-a good part of the pause, the machine was measured and not the broker.
+Beside the longest pause stands how long the threads of one of our processes together were ready to run in it and had no
+processor, of the process that waited longest: where that is a good part of the pause, the machine was measured and not the broker.
 
 Run it by `make failover`, or: make failover ARGS="--kills 5 --hangs 0"
 """
@@ -55,7 +55,7 @@ def measure(options, place, count, hang):
         for number in range(count):
             pauses.append(one_failure(cluster, verify, place, hang))
             print(f"{place} {number + 1} of {count}: {pauses[-1][0] * 1e3:.0f} ms, "
-                  f"{pauses[-1][1] * 1e3:.0f} ms of them without a processor", file=sys.stderr)
+                  f"{pauses[-1][1] * 1e3:.0f} ms without a processor", file=sys.stderr)
         cluster.do("wait")
         report = verify.end()
     return {"pauses_ms": [pause * 1e3 for pause, _ in pauses], "waits_ms": [wait * 1e3 for _, wait in pauses],
@@ -87,7 +87,7 @@ def main():
     options = arguments()
     needs(CATENA, CLUSTER)
     results = {}
-    print("| failure | times | pause p50, ms | pause max, ms | of it without a processor, ms | connections broken | wrong |")
+    print("| failure | times | pause p50, ms | pause max, ms | without a processor in it, ms | connections broken | wrong |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | --- |")
     for what, count, hang in [("killed", options.kills, None), ("hangs", options.hangs, options.hang_seconds)]:
         for place in ["head", "tail"] if count else []:

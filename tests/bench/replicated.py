@@ -68,17 +68,18 @@ ROWS = [
 
 
 class Running:
-    """A broker: where it listens, and all its processes."""
+    """A broker: where it listens, and all its processes, with names where they have some."""
 
-    def __init__(self, port, pids, protocol=5):
-        self.port, self.pids, self.protocol = port, pids, protocol
+    def __init__(self, port, pids, protocol=5, names=None):
+        self.port, self.pids, self.protocol, self.names = port, pids, protocol, names or {}
 
 
 @contextlib.contextmanager
 def catena(options, directory, cores):
     with Cluster(control_planes=1, backends=2, gateways=1, workers=options.shards, cores=cores, threads=options.threads,
                  gateway_workers=options.gateway_workers) as cluster:
-        yield Running(cluster.port, cluster.pids_of())
+        names = {pid: name for name, pid in cluster.pids.items()}
+        yield Running(cluster.port, cluster.pids_of(), names=names)
 
 
 @contextlib.contextmanager
@@ -154,7 +155,10 @@ def measure(options, row, directory):
         for name in options.brokers:
             with BROKERS[name](options, directory, BROKER_CORE if row.cores else None) as broker:
                 core = GENERATOR_CORE if row.cores else None
-                results[name].append(bench(row.arguments, broker.port, broker.pids, core, broker.protocol, options.seconds))
+                result = bench(row.arguments, broker.port, broker.pids, core, broker.protocol, options.seconds)
+                for process in result["cpu"] if result else []:
+                    process["name"] = broker.names.get(process["pid"], process["name"])
+                results[name].append(result)
     return results
 
 

@@ -147,7 +147,7 @@ class RunQueue:
         self.thread.join()
 
     def longest_seconds(self, since, until):
-        """Of the process that waited longest between the two times."""
+        """Of the process that waited longest between the two times, all its threads together."""
         before = [sample for at, sample in self.samples if at <= since] or [self.samples[0][1]]
         after = [sample for at, sample in self.samples if at >= until] or [self.samples[-1][1]]
         first, last = before[-1], after[0]

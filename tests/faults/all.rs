@@ -2,6 +2,5 @@
 
 mod hang;
 mod hosts;
-mod outage;
 mod roll;
 mod rounds;

@@ -1,6 +1,7 @@
 //! What clients see when processes of a cluster fail: a selection that takes little time. `make faults` runs all.
 
 mod crash;
+mod outage;
 
 use std::env;
 

@@ -4,8 +4,9 @@ use catena_mqtt::Version;
 use catena_slots::{ShardId, SlotTable};
 use catena_tests::{
     client::{Client, Message, Options},
-    cluster::{Cluster, HEAL, Plan, wait_for},
+    cluster::{Cluster, HEAL, Plan, Role, wait_for},
     faults::turn,
+    verify::Load,
 };
 
 /// The one whose replicas all crash.
@@ -139,4 +140,28 @@ fn a_chain_that_lost_all_replicas_starts_empty_and_ends_the_sessions_that_touche
         assert!(connack.session_present, "{} lost its session", guest.id);
     }
     cluster.assert_well();
+}
+
+// Were it not noticed that everything is gone, the other tests would show nothing.
+#[test]
+fn a_load_notices_that_all_replicas_were_lost() {
+    let _turn = turn();
+    let plan = Plan {
+        backends: 2,
+        ..Plan::default()
+    };
+    let mut cluster = Cluster::start(plan);
+    let mut load = Load::start(&cluster.brokers_with_commas(), "--settle 3 --churn 0");
+    load.wait_for_more(200);
+    for name in cluster.names(Role::Backend) {
+        cluster.kill(&name);
+    }
+    for name in cluster.names(Role::Backend) {
+        cluster.restart(&name);
+    }
+    cluster.wait_until_whole();
+    load.wait_for_more(200);
+    let report = load.end();
+    assert!(!report.passed, "{report:#?}");
+    assert!(report.violations["session-lost"] > 0, "{report:#?}");
 }
