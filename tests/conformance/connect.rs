@@ -49,10 +49,9 @@ fn another_first_packet_closes(broker: &Broker) {
             let mut client = Client::dial(broker.address, version);
             client.send_bytes(&first);
             let answer = client.read_to_close();
-            assert_eq!(
-                answer,
-                [],
-                "no CONNACK was due, so nothing is, after {first:x?}"
+            assert!(
+                answer.is_empty(),
+                "no CONNACK was due, so nothing is, after {first:x?}: {answer:x?}"
             );
         }
     }
@@ -393,7 +392,7 @@ fn the_protocol_alone_is_enough(broker: &Broker) {
         client.expect_bytes(&[0xD0, 0, 0xD0, 0]);
         client.send_bytes(&[0xC0, 0, 0xC0, 0, 0xE0, 0]);
         client.expect_bytes(&[0xD0, 0, 0xD0, 0]);
-        assert_eq!(client.read_to_close(), []);
+        assert!(client.read_to_close().is_empty());
     }
 }
 

@@ -108,7 +108,7 @@ fn disconnect_ends_the_connection(broker: &Broker) {
         let publish = packet(0x30, &[&string(&topic), none, b"late"].concat());
         // What follows DISCONNECT is not processed, and not answered.
         client.send_bytes(&[&[0xE0, 0][..], &publish, &[0xC0, 0]].concat());
-        assert_eq!(client.read_to_close(), []);
+        assert!(client.read_to_close().is_empty());
         watcher.publish(&Message::new(&topic, "marker"));
         assert_eq!(watcher.receive().text(), "marker");
         watcher.expect_nothing();
