@@ -136,14 +136,14 @@ fn sweep(kind: Kind, test: &str, default: u64) {
 /// Whatever dies, hangs or is cut off: nothing acknowledged is lost, nothing happens twice, and it all goes on.
 #[test]
 fn promises_are_kept() {
-    sweep(Kind::Writes, "promises", 300);
+    sweep(Kind::Writes, "promises", 400);
 }
 
 /// MQTT from client to client: what was acknowledged arrives, QoS 2 once, in order; sessions, wills and retained messages
 /// outlive gateways and shards.
 #[test]
 fn sessions_survive() {
-    sweep(Kind::Clients, "sessions", 200);
+    sweep(Kind::Clients, "sessions", 300);
 }
 
 /// A run that cannot be repeated explains nothing.

@@ -133,6 +133,15 @@ impl Plan {
             offloads_snapshots: random.once_in(2),
             kind,
         };
+        // Where a rule matters at all.
+        let plan = match off {
+            Some(Loosened::Chain(Rule::C11)) => Plan {
+                ends_without_control: true,
+                ..plan
+            },
+            Some(Loosened::Chain(Rule::C42)) if partitions == 1 => Plan { workers: 2, ..plan },
+            _ => plan,
+        };
         match kind {
             Kind::Writes => plan,
             Kind::Clients => Plan {

@@ -527,6 +527,7 @@ impl Clients {
         let device = &self.devices[index];
         if wills::is_will(id) {
             self.wills.received(index, id);
+            self.ledger.heard(index, &publish.topic, id);
             return Ok(());
         }
         self.ledger.delivered(device, publish, id)

@@ -50,6 +50,8 @@ pub struct Ledger {
     last: BTreeMap<(usize, usize, String, QoS), u64>,
     /// The same over all QoS, for who takes everything at QoS 0, with the publisher's socket.
     last_in_lane: BTreeMap<(usize, usize, String), (u64, u64)>,
+    /// What the first device heard last of each device's comings and goings: a publish, or a will.
+    heard: BTreeMap<String, u64>,
     /// By device and topic: the highest that came at all.
     highest: BTreeMap<(usize, String), u64>,
 }
@@ -113,7 +115,9 @@ impl Ledger {
         }
         let highest = self.highest.entry((index, sent.topic.clone())).or_default();
         *highest = id.max(*highest);
+        let topic = sent.topic.clone();
         if self.is_void || publish.retain || sent.retain {
+            self.heard(index, &topic, id);
             return Ok(());
         }
         let got = self.got.entry((index, id)).or_default();
@@ -155,6 +159,35 @@ impl Ledger {
         Ok(())
     }
 
+    /// A device heard of another's coming or going.
+    pub fn heard(&mut self, device: usize, topic: &str, id: u64) {
+        if device == 0 && topic.starts_with("s/") {
+            self.heard.insert(topic.to_owned(), id);
+        }
+    }
+
+    /// The last that was heard of a device that is there is that it is: no will overtakes that `[F-21]`.
+    fn check_heard(&self, devices: &[Device]) -> Result<(), Violation> {
+        for device in devices.iter().filter(|device| device.state == State::Live) {
+            let topic = format!("s/{}", device.index);
+            let mine = self.sent.iter().rev().find(|(_, sent)| sent.topic == topic);
+            // It may have had too much to say to tell that it is there again.
+            let is_said =
+                |sent: &Sent| sent.acked_at.is_some() && device.socket == Some(sent.socket);
+            let Some((id, sent)) = mine.filter(|(_, sent)| is_said(sent)) else {
+                continue;
+            };
+            let heard = self.heard.get(&topic);
+            if heard.is_some_and(|heard| heard != id) {
+                return Err(format!(
+                    "client {} is there, and what was heard last of it is {heard:x?}, not {id:x}: {sent:?}",
+                    device.index
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// How many publishes to `topic` a device has got.
     pub fn count(&self, device: usize, topic: &str) -> usize {
         let is_it = |((by, id), _): &(&(usize, u64), &Got)| {
@@ -165,6 +198,7 @@ impl Ledger {
 
     /// Everything that was promised has arrived.
     pub fn check(&self, devices: &[Device]) -> Result<(), Violation> {
+        self.check_heard(devices)?;
         for (id, sent) in &self.sent {
             let Some(acked_at) = sent.acked_at else {
                 continue;
@@ -241,7 +275,9 @@ impl Ledger {
             ));
         }
         if sent.qos == QoS::ExactlyOnce && is_owed && count > 1 {
-            return Err(format!("{id} was got {count} times by its group: {sent:?}"));
+            return Err(format!(
+                "{id} was delivered twice at QoS 2, {count} times to its group: {sent:?}"
+            ));
         }
         Ok(())
     }

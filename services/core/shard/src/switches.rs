@@ -8,6 +8,8 @@ pub enum Rule {
     F3,
     /// A takeover does not wait for the old connection.
     F12,
+    /// A CONNECT is answered although a will of the client is on its way.
+    F21,
     /// Home is not told where its sessions are.
     F22,
     /// Packet ids of QoS 2 publishes are not remembered.

@@ -242,7 +242,7 @@ impl Shard {
         let Some(home) = self.homes.get_mut(id) else {
             return;
         };
-        if home.will_in_flight.is_some() {
+        if home.will_in_flight.is_some() && self.switches.keep(Rule::F21) {
             return;
         }
         if let Some(pending) = home.pending.take() {
