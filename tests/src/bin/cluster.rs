@@ -271,7 +271,7 @@ impl Logs {
             for line in whole.lines().skip(*shown) {
                 *shown += 1;
                 if matters(&process.name, line) {
-                    println!("{:<10} {line}", process.name);
+                    println!("{:<10} {}", process.name, without_date(line));
                 }
             }
         }
@@ -287,4 +287,13 @@ fn matters(name: &str, line: &str) -> bool {
             .iter()
             .any(|level| line.contains(level)),
     }
+}
+
+/// The line with the time of day alone, to the millisecond.
+fn without_date(line: &str) -> String {
+    let time = line.split_once('T').and_then(|(_, rest)| {
+        let (time, rest) = rest.split_once('Z')?;
+        Some(format!("{}{rest}", time.get(..12)?))
+    });
+    time.unwrap_or_else(|| line.to_owned())
 }
