@@ -2,5 +2,6 @@
 
 mod hang;
 mod hosts;
+mod restore;
 mod roll;
 mod rounds;
