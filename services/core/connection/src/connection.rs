@@ -405,6 +405,7 @@ impl Connection {
             self.peers.at_mut(place).awaiting = false;
             if matches!(self.phase, Phase::Live | Phase::Leaving) {
                 self.drain_parked(place, now, outside);
+                self.go_on_with_requests(now, outside);
             }
         }
         if matches!(self.phase, Phase::Asking(_)) {

@@ -12,6 +12,22 @@ fn is_direct(message: &Message) -> bool {
 }
 
 impl Connection {
+    /// Whether publishes past the log are on their way. A request that overtook them would change to whom they go: it waits
+    /// for them `[F-41]`, and the connection is told of progress.
+    pub(crate) fn awaits_direct<O: Outside>(&mut self, outside: &mut O) -> bool {
+        let mut awaits = false;
+        for peer in self.peers.iter_mut() {
+            if peer.last_direct != 0 && outside.direct_through(peer.shard) >= peer.last_direct {
+                peer.last_direct = 0;
+            }
+            if peer.last_direct != 0 {
+                peer.await_progress(outside);
+                awaits = true;
+            }
+        }
+        awaits
+    }
+
     /// Sends a publish unless its lane must wait; then asks to be told of progress. Of one connection and shard only
     /// one lane is in use at a time, so that order holds `[MQTT-4.6.0-5]`.
     pub(crate) fn send_publish<O: Outside>(

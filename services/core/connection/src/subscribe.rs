@@ -119,7 +119,7 @@ impl Connection {
     }
 
     /// Begins rounds and answers requests until a shard has to answer.
-    fn go_on_with_requests<O: Outside>(&mut self, now: Now, outside: &mut O) {
+    pub(crate) fn go_on_with_requests<O: Outside>(&mut self, now: Now, outside: &mut O) {
         let mut answered = false;
         loop {
             let Some(requests) = &mut self.requests else {
@@ -132,6 +132,9 @@ impl Connection {
                 break;
             };
             if request.codes.len() < request.body.len() {
+                if self.awaits_direct(outside) {
+                    break;
+                }
                 self.begin_round(now, outside);
                 continue;
             }

@@ -6,7 +6,7 @@ use catena_shard::{Op, effect::SubscribeResult, op::FILTERS_PER_OP_MAX};
 use catena_slots::ShardId;
 
 use super::fake::{Bench, connect, packet_id, topic_of};
-use crate::Settings;
+use crate::{Input, Settings};
 
 const NEW: SubscribeResult = SubscribeResult {
     reason: ReasonCode::GrantedQos1,
@@ -48,6 +48,19 @@ fn tokens(ops: &[(ShardId, Op)]) -> Vec<(ShardId, u32)> {
         _ => None,
     };
     ops.iter().filter_map(token).collect()
+}
+
+// A message past the log would be matched by the options of a SUBSCRIBE that came after it. [F-41]
+#[test]
+fn a_request_does_not_overtake_publishes_past_the_log() {
+    let mut bench = live(1);
+    bench.publish("t", QoS::AtMostOnce, 0);
+    bench.subscribe(1, &["t"]);
+    assert_eq!(bench.ops(), []);
+    assert_eq!(bench.fake.awaited, [ShardId(0)]);
+    bench.fake.direct_through[0] = 1;
+    bench.input(Input::Progress(ShardId(0)));
+    assert!(matches!(bench.op(), Op::Subscribe(_)));
 }
 
 // A message could be stored where nobody looks for it. [F-30] [F-31]
