@@ -50,8 +50,8 @@ sim: ## Simulate replication under faults (options: make sim SEEDS=10000, make s
 		$(TESTS) --test simulation -- promises sessions --nocapture
 
 .PHONY: faults
-faults: broker etcd-installed hosts-installed ## Break a cluster in every way (options: make faults SEED=4711 FAULTS=100 ONLY=random)
-	$(if $(SEED),CATENA_FAULT_SEED=$(SEED)) $(if $(FAULTS),CATENA_FAULTS=$(FAULTS)) \
+faults: broker etcd-installed hosts-installed ## Break a cluster in every way (options: make faults SEED=4711 FAULTS=100 ONLY=random LOAD="--rate 5000")
+	$(if $(SEED),CATENA_FAULT_SEED=$(SEED)) $(if $(FAULTS),CATENA_FAULTS=$(FAULTS)) $(if $(LOAD),CATENA_FAULT_LOAD="$(LOAD)") \
 		$(TESTS) --test faults --test faults_all -- --nocapture --test-threads 1 $(ONLY)
 
 .PHONY: bench

@@ -31,7 +31,8 @@ impl Scene {
         let turn = turn();
         let cluster = Cluster::start(plan);
         let brokers = cluster.brokers_with_commas();
-        let load = Load::start(&brokers, &format!("{LOAD} {arguments}"));
+        let more = std::env::var("CATENA_FAULT_LOAD").unwrap_or_default();
+        let load = Load::start(&brokers, &format!("{LOAD} {arguments} {more}"));
         Scene {
             load,
             cluster,
