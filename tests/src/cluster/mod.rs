@@ -293,6 +293,10 @@ impl Cluster {
     }
 
     fn what_lacks(&self, status: &Status) -> Option<String> {
+        // What is in the store may be long past: a chain of which nobody has seen yet that it lost a member.
+        if !status.control_plane.from_leader {
+            return Some("no leader".to_owned());
+        }
         if status.shards.len() < self.plan.shards() {
             return Some(format!("{} shards", status.shards.len()));
         }
@@ -300,8 +304,23 @@ impl Cluster {
             if shard.chain().len() != self.plan.redundancy || shard.has_learner() {
                 return Some(format!("shard {} is not whole", shard.shard));
             }
+            if let Some(replica) = shard.replicas.iter().find(|replica| !replica.is_live()) {
+                return Some(format!("shard {} waits for {}", shard.shard, replica.node));
+            }
         }
         let runs = |name: &String| self.process(name).pid().is_some();
+        for name in self.names(Role::Backend).into_iter().filter(runs) {
+            // The control plane may still take its last life for this one.
+            let address = self.process(&name).serves_at();
+            let is_known = address.is_some_and(|address| {
+                let address = address.to_string();
+                let mut nodes = status.nodes.iter();
+                nodes.any(|node| node.name == name && node.addresses.contains(&address))
+            });
+            if !is_known {
+                return Some(format!("{name} is not registered"));
+            }
+        }
         let mut gateways = self.names(Role::Gateway).into_iter().filter(runs);
         let lives = |name: &String| {
             let mut gateways = status.gateways.iter();

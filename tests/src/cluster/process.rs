@@ -158,15 +158,21 @@ impl Process {
     pub fn announced(&mut self, within: Duration) -> Result<SocketAddr, String> {
         let deadline = Instant::now() + within;
         loop {
-            let text = self.log_of_this_life();
-            if let Some(address) = text.lines().find_map(announced_address) {
+            if let Some(address) = self.serves_at() {
                 return Ok(address);
             }
             if !self.is_running() || Instant::now() > deadline {
+                let text = self.log_of_this_life();
                 return Err(format!("{} does not serve:\n{text}", self.name));
             }
             thread::sleep(LOOK);
         }
+    }
+
+    /// Where it listens, if it has said so in this life.
+    pub fn serves_at(&self) -> Option<SocketAddr> {
+        let text = self.log_of_this_life();
+        text.lines().find_map(announced_address)
     }
 
     /// What it wrote since it was started last.

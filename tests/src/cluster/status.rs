@@ -58,6 +58,12 @@ pub struct Replica {
     pub node: String,
     /// What it is in the chain: `head`, `learner` ...
     pub role: String,
+    /// `live`, or what else the leader thinks of it.
+    #[serde(default)]
+    pub liveness: Option<String>,
+    /// Whether its process is known to be gone for good.
+    #[serde(default)]
+    pub dead: bool,
 }
 
 /// One backend.
@@ -67,6 +73,9 @@ pub struct Node {
     pub name: String,
     /// One life of its process.
     pub incarnation: u64,
+    /// Where others reach each of its threads.
+    #[serde(default)]
+    pub addresses: Vec<String>,
 }
 
 /// One gateway.
@@ -149,6 +158,11 @@ impl Shard {
 }
 
 impl Replica {
+    /// Whether its process is heard of.
+    pub fn is_live(&self) -> bool {
+        self.liveness.as_deref() == Some("live") && !self.dead
+    }
+
     fn is_learner(&self) -> bool {
         self.role.to_lowercase().ends_with("learner")
     }

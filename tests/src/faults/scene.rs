@@ -55,6 +55,8 @@ impl Scene {
     pub fn recover(&mut self) {
         self.cluster.wait_until_whole();
         self.load.wait_for_more(MORE);
+        // Somebody may have been found missing only by what clients sent.
+        self.cluster.wait_until_whole();
     }
 
     /// Ends the load, and fails when clients saw anything that must not be.
