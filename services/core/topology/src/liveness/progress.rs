@@ -23,6 +23,7 @@ pub struct Progress {
 #[derive(Debug, Clone)]
 pub struct Trace {
     progress: Option<Progress>,
+    since_ms: u64,
     ticked_ms: u64,
     received_ms: u64,
     committed_ms: u64,
@@ -33,6 +34,7 @@ impl Trace {
     pub fn new(now_ms: u64) -> Trace {
         Trace {
             progress: None,
+            since_ms: now_ms,
             ticked_ms: now_ms,
             received_ms: now_ms,
             committed_ms: now_ms,
@@ -83,7 +85,12 @@ pub fn broken<'m, 't>(
     if !waits(head) || now_ms - head.committed_ms < timeout_ms {
         return None;
     }
+    // A learner that has just come has had no time to say or to have anything.
+    let is_new = |id| trace(id).is_none_or(|trace| now_ms - trace.since_ms < timeout_ms);
     let differs = |pair: &&[ReplicaId]| {
+        if is_new(pair[1]) {
+            return false;
+        }
         let progress = |id| trace(id).and_then(|trace| trace.progress);
         match (progress(pair[0]), progress(pair[1])) {
             (Some(before), Some(after)) => {

@@ -266,6 +266,32 @@ fn acks_that_stand_still_blame_the_pair_nearest_the_end() {
     assert_eq!(blamed(|t| [(t, t, 5), (t, t, t), (t, t, t)]), middle);
 }
 
+// A head that waits since before the learner came would have it dropped as often as it joins [C-24].
+#[test]
+fn a_learner_that_has_just_come_is_not_blamed() {
+    let mut topology = topology(3, 2);
+    let mut liveness = Liveness::new(TIMEOUT_MS, 0);
+    let waiting = |liveness: &mut Liveness, topology: &Topology, t: u64| {
+        progress(liveness, topology, t, &[(t, t, 5), (t, t, 5)]);
+    };
+    let before = topology.clone();
+    pass(&mut liveness, &before, 0..=9_000, &[3], |liveness, t| {
+        waiting(liveness, &before, t);
+    });
+    let chain = topology.chains[&ShardId(0)].joined(&name(3), Incarnation(3));
+    topology.chains.insert(ShardId(0), chain);
+    let observed = pass(
+        &mut liveness,
+        &topology,
+        9_100..=9_600,
+        &[3],
+        |liveness, t| {
+            waiting(liveness, &topology, t);
+        },
+    );
+    assert_eq!(observed.blamed, BTreeMap::new());
+}
+
 // A learner that hangs in sync holds up its tail's commits; one that hangs before keeps another from joining [C-34].
 #[test]
 fn a_learner_is_blamed_when_acks_wait_for_it_and_stalled_at_the_deadline() {
