@@ -319,7 +319,7 @@ impl Clients {
     /// The device closes its socket without a word.
     pub fn hang_up(&mut self, index: usize, scene: &mut Here<'_>) {
         if let Some(socket) = self.devices[index].socket {
-            self.to_gateway(socket, Event::HungUp { socket }, scene);
+            self.give_gateway(socket, Event::HungUp { socket }, scene);
         }
         self.devices[index].leave();
     }
@@ -329,14 +329,14 @@ impl Clients {
             scene.trace(|| format!("client {index} disconnects {socket}"));
             self.wills.disconnect_sent(socket);
             let packet = Packet::Disconnect(Box::new(Disconnect::new(ReasonCode::Success)));
-            self.to_gateway(socket, Event::ToGateway { socket, packet }, scene);
+            self.give_gateway(socket, Event::ToGateway { socket, packet }, scene);
         }
         self.hang_up(index, scene);
     }
 
     fn say(&mut self, index: usize, packet: Packet, scene: &mut Here<'_>) {
         if let Some(socket) = self.devices[index].socket {
-            self.to_gateway(socket, Event::ToGateway { socket, packet }, scene);
+            self.give_gateway(socket, Event::ToGateway { socket, packet }, scene);
         }
     }
 
@@ -442,14 +442,12 @@ impl Clients {
         let device = &mut self.devices[index];
         match packet {
             Packet::Connack(connack) => return self.connected(index, &connack, scene),
-            Packet::Suback(suback) => {
-                if device.subscribing == Some(suback.packet_id.get()) {
-                    device.subscribing = None;
-                    for (sub, code) in device.subs.iter_mut().zip(&suback.codes) {
-                        sub.since = (!code.is_error()).then_some(now);
-                    }
-                    device.answered(now);
+            Packet::Suback(suback) if device.subscribing == Some(suback.packet_id.get()) => {
+                device.subscribing = None;
+                for (sub, code) in device.subs.iter_mut().zip(&suback.codes) {
+                    sub.since = (!code.is_error()).then_some(now);
                 }
+                device.answered(now);
             }
             Packet::Puback(ack) => {
                 let id = ack.packet_id.get();

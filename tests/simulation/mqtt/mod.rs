@@ -329,7 +329,7 @@ impl Clients {
             }
         }
         if !written.packets.is_empty() || written.closes {
-            self.to_device(socket, written.packets, written.closes, scene);
+            self.give_device(socket, written.packets, written.closes, scene);
         }
         let (is_over, wake) = self.host(life).rest(socket);
         if is_over {
@@ -388,7 +388,13 @@ impl Clients {
     }
 
     /// What a gateway writes reaches the client, unless its socket breaks first.
-    fn to_device(&mut self, socket: u64, packets: Vec<Packet>, closes: bool, scene: &mut Here<'_>) {
+    fn give_device(
+        &mut self,
+        socket: u64,
+        packets: Vec<Packet>,
+        closes: bool,
+        scene: &mut Here<'_>,
+    ) {
         let Some(known) = self.sockets.get_mut(&socket) else {
             return;
         };
@@ -402,7 +408,7 @@ impl Clients {
         scene.later.push((known.down_at, None, event));
     }
 
-    fn to_gateway(&mut self, socket: u64, event: Event, scene: &mut Here<'_>) {
+    fn give_gateway(&mut self, socket: u64, event: Event, scene: &mut Here<'_>) {
         let Some(known) = self.sockets.get_mut(&socket) else {
             return;
         };
@@ -439,6 +445,6 @@ impl Clients {
         };
         self.sockets.insert(socket, known);
         let packet = Packet::Connect(Box::new(connect));
-        self.to_gateway(socket, Event::ToGateway { socket, packet }, scene);
+        self.give_gateway(socket, Event::ToGateway { socket, packet }, scene);
     }
 }
