@@ -127,7 +127,8 @@ impl Connection {
             && self.releasing == 0
             && self.attaching == 0
             && !self.awaits_requests();
-        if answered {
+        // A shard takes nothing more of a session that has left, and what passes by the log comes another way [F-41].
+        if answered && !self.awaits_direct(outside) {
             self.detach(now, outside);
         }
     }

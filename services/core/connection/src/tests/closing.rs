@@ -64,6 +64,19 @@ fn the_will_is_dropped_by_a_normal_disconnect_alone() {
     );
 }
 
+// A shard that was told first that the client left would drop what the client said before. [F-41]
+#[test]
+fn publishes_past_the_log_are_handled_before_the_client_leaves() {
+    let mut bench = Bench::live(Version::V5, 0);
+    bench.publish("t", QoS::AtMostOnce, 0);
+    leave(&mut bench, ReasonCode::Success, None);
+    assert_eq!(bench.ops(), []);
+    let home = bench.home();
+    bench.fake.direct_through[home.index()] = 1;
+    bench.input(Input::Progress(home));
+    assert!(!last_op(&mut bench).will);
+}
+
 // A session would be kept for ever, or one that no shard has kept be promised. [F-14] [MQTT-3.14.2-2]
 #[test]
 fn the_expiry_may_change_at_disconnect_but_not_from_zero() {

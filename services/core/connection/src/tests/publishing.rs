@@ -373,5 +373,8 @@ fn parked_publishes_go_out_after_disconnect() {
     assert!(!bench.connection.finished());
     bench.commit_all();
     assert_eq!(bench.fake.direct.len(), 1);
+    let shard = bench.fake.direct[0].0;
+    bench.fake.direct_through[shard.index()] = 1;
+    bench.input(Input::Progress(shard));
     assert!(bench.connection.finished());
 }
