@@ -172,6 +172,8 @@ impl Shard {
                 sequence: item.sequence,
             },
         );
+        // Whose delivery it was may have left the group: then nothing else makes the group look.
+        self.serve_group_later(id);
     }
 
     /// Members came or went: who takes which lane is found anew.
