@@ -270,6 +270,22 @@ fn qos_1_returns_to_the_group_in_log_order() {
     }
 }
 
+/// What comes back from one who had left the group before would wait until somebody else publishes [F-72].
+#[test]
+fn what_one_who_unsubscribed_had_goes_to_the_others() {
+    for lasting in [true, false] {
+        let mut group = Group::new("$share/g/t", 2, 3, lasting);
+        let told = group.send("t", "x", QoS::AtLeastOnce);
+        let member = deliveries(&told)[0].0.0 as usize - 1;
+        let (gone, who) = group.members[member].clone();
+        let (other, _) = group.members[1 - member].clone();
+        group.world.unsubscribe(&gone, who, "$share/g/t");
+        let mut told = group.world.leave(&gone, who, false);
+        told.extend(group.world.pass(200));
+        assert_eq!(payloads(&told, &other), ["x"], "lasting: {lasting}");
+    }
+}
+
 /// QoS 2 that may have been written would be handled twice by two members [F-72].
 #[test]
 fn qos_2_stays_with_its_session_once_written() {
