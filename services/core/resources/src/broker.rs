@@ -1,12 +1,14 @@
 //! The Broker: how large the cluster is, how much memory it may take, and what clients may ask for.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     problem::{Invalid, Problems},
     seconds::Seconds,
+    spelled::spelled,
 };
 
 const PARTITIONS_MAX: u16 = 16;
@@ -21,7 +23,7 @@ const FAILURE_TIMEOUT_DEFAULT: Seconds = Seconds::from_millis(3_000);
 const SESSION_EXPIRY_DEFAULT: u32 = 3_600;
 
 /// The one resource that every cluster has.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Broker {
     pub cardinality: Cardinality,
@@ -30,14 +32,14 @@ pub struct Broker {
 }
 
 /// How many of each there are.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Cardinality {
     pub backend_chain: BackendChain,
 }
 
 /// Shards and their replicas.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct BackendChain {
     /// Groups of shards that live on the same nodes: 1 to 16.
@@ -48,18 +50,19 @@ pub struct BackendChain {
     pub workers: u16,
 }
 
+spelled! {
 /// How much memory messages may take, and the largest packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Default)]
 pub enum MemoryProfile {
     Tiny,
     Low,
     #[default]
     Medium,
     High,
-}
+}}
 
 /// What most leave as it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Advanced {
     pub clients: Clients,
@@ -68,7 +71,7 @@ pub struct Advanced {
 }
 
 /// What clients may ask for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Clients {
     /// Upper bound of the session expiry, and that of 3.1.1 sessions with clean session 0. At least 1.
@@ -87,7 +90,7 @@ pub struct Clients {
 }
 
 /// Queued messages per subscriber and shard.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SubscriberQueueLimit {
     /// At least 1; without it only memory is the limit.
@@ -96,12 +99,14 @@ pub struct SubscriberQueueLimit {
     pub strategy: QueueStrategy,
 }
 
-/// What happens beyond the length of a queue.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub enum QueueStrategy {
-    #[default]
-    None,
-    DropOldest,
+spelled! {
+    /// What happens beyond the length of a queue.
+    #[derive(Default)]
+    pub enum QueueStrategy {
+        #[default]
+        None,
+        DropOldest,
+    }
 }
 
 impl Default for BackendChain {
@@ -137,13 +142,6 @@ impl Default for Clients {
 }
 
 impl MemoryProfile {
-    const ALL: [(&'static str, MemoryProfile); 4] = [
-        ("Tiny", MemoryProfile::Tiny),
-        ("Low", MemoryProfile::Low),
-        ("Medium", MemoryProfile::Medium),
-        ("High", MemoryProfile::High),
-    ];
-
     /// The incoming publish buffer of one shard, in bytes.
     pub const fn buffer_bytes(self) -> u64 {
         MIB * match self {
@@ -163,46 +161,6 @@ impl MemoryProfile {
                 MemoryProfile::Medium => 64,
                 MemoryProfile::High => 256,
             }
-    }
-}
-
-impl QueueStrategy {
-    const ALL: [(&'static str, QueueStrategy); 2] = [
-        ("None", QueueStrategy::None),
-        ("DropOldest", QueueStrategy::DropOldest),
-    ];
-}
-
-impl<'de> Deserialize<'de> for MemoryProfile {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<MemoryProfile, D::Error> {
-        spelled(deserializer, &MemoryProfile::ALL)
-    }
-}
-
-impl<'de> Deserialize<'de> for QueueStrategy {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<QueueStrategy, D::Error> {
-        spelled(deserializer, &QueueStrategy::ALL)
-    }
-}
-
-/// One of `all`, in any letter case.
-fn spelled<'de, T: Copy, D: Deserializer<'de>>(
-    deserializer: D,
-    all: &[(&'static str, T)],
-) -> Result<T, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let found = all
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(&text));
-    found.map(|(_, value)| *value).ok_or_else(|| {
-        let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
-        de::Error::custom(format!("{text:?}: must be one of {}", names.join(", ")))
-    })
-}
-
-impl fmt::Display for MemoryProfile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
     }
 }
 

@@ -6,11 +6,25 @@
 
 mod broker;
 mod problem;
+mod resource;
 mod seconds;
+mod spelled;
 
+pub mod authentication;
+pub mod authorization;
+pub mod certificate;
+pub mod go_duration;
+pub mod listener;
+
+pub use authentication::{Attributes, BrokerAuthentication};
+pub use authorization::BrokerAuthorization;
 pub use broker::{
     Advanced, BackendChain, Broker, Cardinality, Clients, MemoryProfile, QueueStrategy,
     SubscriberQueueLimit,
 };
+pub use listener::BrokerListener;
 pub use problem::{Invalid, Problem};
+pub use resource::{
+    API_VERSION, BROKER_NAME, Kind, Metadata, Resource, ResourceId, Resources, Spec, Stored,
+};
 pub use seconds::Seconds;

@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Where it is, as `cardinality.backendChain.partitions`.
-    pub path: &'static str,
+    pub path: String,
     /// What is there, and what may be.
     pub reason: String,
 }
@@ -37,16 +37,13 @@ pub(crate) struct Problems(Vec<Problem>);
 
 impl Problems {
     /// Notes a value outside `from..=to`.
-    pub fn range<T: PartialOrd + fmt::Display>(
-        &mut self,
-        path: &'static str,
-        value: T,
-        from: T,
-        to: T,
-    ) {
+    pub fn range<T: PartialOrd + fmt::Display>(&mut self, path: &str, value: T, from: T, to: T) {
         if value < from || value > to {
             let reason = format!("{value}: must be from {from} to {to}");
-            self.0.push(Problem { path, reason });
+            self.0.push(Problem {
+                path: path.to_owned(),
+                reason,
+            });
         }
     }
 

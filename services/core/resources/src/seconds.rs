@@ -9,7 +9,8 @@ const MILLIS: f64 = 1_000.0;
 const SECONDS_MAX: f64 = 86_400.0;
 
 /// Milliseconds, written as a number of seconds: `3`, `0.5`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, schemars::JsonSchema)]
+#[schemars(with = "f64")]
 pub struct Seconds {
     millis: u64,
 }
