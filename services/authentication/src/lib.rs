@@ -1,0 +1,3 @@
+//! Who a client is: certificates, passwords, tokens, and servers that are asked.
+
+#![forbid(unsafe_code)]

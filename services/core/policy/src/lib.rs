@@ -1,0 +1,3 @@
+//! What a client may do: rules compiled once, asked often.
+
+#![forbid(unsafe_code)]
