@@ -5,6 +5,8 @@
 //! all of it at once. Start reading at [`Broker`].
 
 mod broker;
+mod check;
+mod parse;
 mod problem;
 mod resource;
 mod seconds;
@@ -22,7 +24,9 @@ pub use broker::{
     Advanced, BackendChain, Broker, Cardinality, Clients, MemoryProfile, QueueStrategy,
     SubscriberQueueLimit,
 };
+pub use check::{Place, Reference};
 pub use listener::BrokerListener;
+pub use parse::parse;
 pub use problem::{Invalid, Problem};
 pub use resource::{
     API_VERSION, BROKER_NAME, Kind, Metadata, Resource, ResourceId, Resources, Spec, Stored,
