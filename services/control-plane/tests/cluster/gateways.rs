@@ -1,12 +1,13 @@
 //! Gateways register, keep their registration, and lose it [C-43].
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use catena_control_plane::store::{Key, Prefix, Store};
 use catena_membership::{ControlPlane, GatewayIncarnation, GatewayRegistration};
 use catena_proto::admin::v1 as admin;
 
 use crate::{
+    node::Node,
     server::Server,
     world::{self, LIMIT, broker, embedded, etcd, eventually, start},
 };
@@ -35,6 +36,13 @@ async fn keeps_its_incarnation(store: Arc<dyn Store>) {
     })
     .await;
 
+    // While a head has a link from it, it is not taken out, however long it takes to register again.
+    let linked = BTreeSet::from([gateway]);
+    let node = Node::start_linked("a", vec![server.endpoint()], linked).await;
+    eventually("it has a head, which has been heard", async || {
+        (!node.cluster().chains.is_empty()).then_some(())
+    })
+    .await;
     // Its lease is lost while the gateway lives.
     let registrations = Prefix::below(&Key::new("gateways/registrations").unwrap());
     for _ in 0..3 {
@@ -64,7 +72,8 @@ async fn keeps_its_incarnation(store: Arc<dyn Store>) {
         (is_live(&client, gateway) && is_live(&client, other)).then_some(())
     })
     .await;
-    // One that ends says so, and is taken out.
+    // One that ends says so, and is taken out when no head has a link from it.
+    node.linked.lock().unwrap().clear();
     drop(voice);
     eventually("it is taken out", async || {
         (!is_live(&client, gateway)).then_some(())

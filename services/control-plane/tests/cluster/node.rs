@@ -1,9 +1,10 @@
 //! A backend that has no shards: it registers, heartbeats, and reports as a replica would.
 
 use std::{
+    collections::BTreeSet,
     net::TcpListener,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -14,7 +15,7 @@ use catena_chain::{
     message::{News, Report},
 };
 use catena_membership::{Cluster, ControlPlane, NodeRegistration, NodeVoice, Said, process_token};
-use catena_topology::Progress;
+use catena_topology::{GatewayIncarnation, Progress};
 use tokio::{sync::watch, task::JoinHandle};
 
 pub struct Node {
@@ -23,6 +24,8 @@ pub struct Node {
     pub control_plane: ControlPlane,
     pub voice: Arc<NodeVoice>,
     pub leaving: Arc<AtomicBool>,
+    /// Gateways from which its heads have a link.
+    pub linked: Arc<Mutex<BTreeSet<GatewayIncarnation>>>,
     /// Whoever is probed is found here, until it is dropped.
     port: Option<TcpListener>,
     reporting: JoinHandle<()>,
@@ -31,6 +34,15 @@ pub struct Node {
 impl Node {
     /// A node that speaks to `endpoints`.
     pub async fn start(name: &str, endpoints: Vec<String>) -> Node {
+        Node::start_linked(name, endpoints, BTreeSet::new()).await
+    }
+
+    /// One whose heads have links from these gateways, from its first heartbeat on.
+    pub async fn start_linked(
+        name: &str,
+        endpoints: Vec<String>,
+        linked: BTreeSet<GatewayIncarnation>,
+    ) -> Node {
         let port = TcpListener::bind("127.0.0.1:0").unwrap();
         let control_plane = ControlPlane::new(endpoints).unwrap();
         let registration = NodeRegistration {
@@ -41,8 +53,10 @@ impl Node {
         };
         let incarnation = control_plane.register_node(registration).await;
         let leaving = Arc::new(AtomicBool::new(false));
+        let linked = Arc::new(Mutex::new(linked));
         let said = {
             let (cluster, leaving) = (control_plane.watch(), leaving.clone());
+            let linked = linked.clone();
             let turns = AtomicU64::new(0);
             move || Said {
                 leaving: leaving.load(Ordering::Relaxed),
@@ -51,7 +65,7 @@ impl Node {
                     incarnation,
                     turns.fetch_add(1, Ordering::Relaxed),
                 ),
-                ..Said::default()
+                linked: linked.lock().unwrap().clone(),
             }
         };
         let voice = Arc::new(control_plane.node_voice(name.to_owned(), incarnation, said));
@@ -62,6 +76,7 @@ impl Node {
             control_plane,
             voice,
             leaving,
+            linked,
             port: Some(port),
             reporting,
         }
