@@ -335,7 +335,7 @@ impl Leader {
     /// Whether a leader that has not heard of everybody yet may already say so: those who are merely silent are not missed.
     fn is_certain(&self, view: &View, alarm: &Alarm) -> bool {
         match alarm {
-            Alarm::NodesMissing { .. } | Alarm::HalfSilent => false,
+            Alarm::NodesMissing { .. } => false,
             Alarm::ChainWaits { shard } => view.topology.chains.get(shard).is_some_and(|chain| {
                 let mut members = chain.configuration.chain.iter();
                 members.all(|member| {
@@ -343,7 +343,11 @@ impl Leader {
                     standing.is_out()
                 })
             }),
-            Alarm::EpochAhead { .. } | Alarm::DivergedAgain { .. } | Alarm::LayoutIsFixed => true,
+            // That half are silent is said by one who has settled alone.
+            Alarm::EpochAhead { .. }
+            | Alarm::DivergedAgain { .. }
+            | Alarm::HalfSilent
+            | Alarm::LayoutIsFixed => true,
         }
     }
 
