@@ -2,7 +2,8 @@
 //!
 //! | key | value |
 //! | --- | --- |
-//! | `resources/broker/default` | the Broker |
+//! | `resources/KIND/NAME` | a resource; the kind in lower case, as `brokerlistener` |
+//! | `resources/changed` | written with each change of a resource, and compared: references hold among all of them |
 //! | `topology/layout` | the slot table and its partitions |
 //! | `topology/chains/SHARD` | a chain |
 //! | `topology/gateways` | the gateways that shards take ops from |
@@ -15,6 +16,7 @@
 //! | `gateways/draining/INCARNATION` | a gateway that is to drain |
 //! | `gateways/kept` | written when a registration is made again: what was decided without it is void `[C-43]` |
 
+use catena_resources::{BROKER_NAME, Kind, ResourceId};
 use catena_slots::ShardId;
 use catena_topology::{GatewayIncarnation, NodeName};
 
@@ -23,6 +25,7 @@ use crate::{
     store::{InvalidKey, Key},
 };
 
+const RESOURCES: &str = "resources/";
 const CHAINS: &str = "topology/chains/";
 const REPLICAS: &str = "topology/replicas/";
 const NODES: &str = "nodes/";
@@ -32,7 +35,7 @@ const DRAINING: &str = "gateways/draining/";
 /// What an entry is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum About {
-    Broker,
+    Resource(ResourceId),
     Layout,
     Chain(ShardId),
     Gateways,
@@ -49,14 +52,15 @@ pub enum About {
 pub fn about(key: &Key) -> About {
     let key = key.as_str();
     match key {
-        "resources/broker/default" => return About::Broker,
         "topology/layout" => return About::Layout,
         "topology/gateways" => return About::Gateways,
         "topology/incarnations" => return About::Incarnations,
         "topology/removed" => return About::Removed,
         _ => {}
     }
-    let found = if let Some(shard) = key.strip_prefix(CHAINS) {
+    let found = if let Some(path) = key.strip_prefix(RESOURCES) {
+        resource_id(path).map(About::Resource)
+    } else if let Some(shard) = key.strip_prefix(CHAINS) {
         shard.parse().ok().map(|shard| About::Chain(ShardId(shard)))
     } else if let Some(address) = key.strip_prefix(REPLICAS) {
         Some(About::Replica(address.to_owned()))
@@ -77,8 +81,23 @@ fn fixed(text: &str) -> Key {
     Key::new(text).expect("visible ASCII")
 }
 
+/// # Errors
+/// When the name is none: visible ASCII without slashes.
+pub fn resource(id: &ResourceId) -> Result<Key, InvalidKey> {
+    let kind = id.kind.to_string().to_ascii_lowercase();
+    level(&format!("{RESOURCES}{kind}/"), &id.name)
+}
+
+pub fn resources_changed() -> Key {
+    fixed("resources/changed")
+}
+
 pub fn broker() -> Key {
-    fixed("resources/broker/default")
+    let id = ResourceId {
+        kind: Kind::Broker,
+        name: BROKER_NAME.to_owned(),
+    };
+    resource(&id).expect("visible ASCII")
 }
 
 pub fn layout() -> Key {
@@ -130,6 +149,17 @@ pub fn kept() -> Key {
     fixed("gateways/kept")
 }
 
+fn resource_id(path: &str) -> Option<ResourceId> {
+    let (kind, name) = path.split_once('/')?;
+    let (_, kind) = Kind::ALL
+        .iter()
+        .find(|(word, _)| word.to_ascii_lowercase() == kind)?;
+    Some(ResourceId {
+        kind: *kind,
+        name: name.to_owned(),
+    })
+}
+
 /// One level below `prefix`.
 fn level(prefix: &str, name: &str) -> Result<Key, InvalidKey> {
     if name.contains('/') {
@@ -147,7 +177,16 @@ mod tests {
     fn every_key_is_recognized() {
         let name = NodeName("backend-0".to_owned());
         let process = Process(7);
-        assert_eq!(about(&broker()), About::Broker);
+        for (_, kind) in Kind::ALL {
+            let id = ResourceId {
+                kind: *kind,
+                name: BROKER_NAME.to_owned(),
+            };
+            let key = resource(&id).unwrap();
+            assert_eq!(key == broker(), *kind == Kind::Broker);
+            assert_eq!(about(&key), About::Resource(id));
+        }
+        assert_eq!(about(&resources_changed()), About::Other);
         assert_eq!(about(&layout()), About::Layout);
         assert_eq!(about(&chain(ShardId(12))), About::Chain(ShardId(12)));
         assert_eq!(about(&gateways()), About::Gateways);

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use catena_chain::Incarnation;
-use catena_resources::Broker;
+use catena_resources::{BROKER_NAME, Broker, Resource, Spec};
 use catena_topology::{GatewayIncarnation, GatewayName, NodeName};
 
 use crate::{
@@ -249,21 +249,35 @@ impl Registry {
         for attempt in 0..ATTEMPTS_MAX {
             pause(attempt).await;
             let entry = self.store.get(&key).await?;
-            let known: Option<Broker> = read(entry.as_ref())?;
-            let wanted = match &known {
-                Some(known) if insists => Broker {
-                    cardinality: known.cardinality.clone(),
-                    ..broker.clone()
+            let known: Option<Resource> = read(entry.as_ref())?;
+            let new = Spec::Broker(Box::new(broker.clone()));
+            let mut wanted = match &known {
+                Some(_) if !insists => return Ok(()),
+                Some(known) => Resource {
+                    spec: new,
+                    ..known.clone()
                 },
-                Some(_) => return Ok(()),
-                None => broker.clone(),
+                None => Resource::new(BROKER_NAME, new),
             };
+            if let (Some(known), Spec::Broker(wanted)) = (&known, &mut wanted.spec)
+                && let Spec::Broker(known) = &known.spec
+            {
+                wanted.cardinality = known.cardinality.clone();
+            }
             if known.as_ref() == Some(&wanted) {
                 return Ok(());
             }
+            let changed = keys::resources_changed();
+            let last = self.store.get(&changed).await?;
             let write = Transaction {
-                compare: vec![compare(&key, entry.as_ref())],
-                writes: vec![put(&key, json(&wanted))],
+                compare: vec![
+                    compare(&key, entry.as_ref()),
+                    compare(&changed, last.as_ref()),
+                ],
+                writes: vec![
+                    put(&key, json(&wanted)),
+                    put(&changed, json(&wanted.id().to_string())),
+                ],
             };
             if let Outcome::Committed(_) = self.store.commit(write).await? {
                 return Ok(());

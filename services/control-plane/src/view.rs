@@ -1,10 +1,13 @@
 //! The store's content as this replica knows it: one moment of it, whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use catena_chain::Incarnation;
 use catena_membership::Cluster;
-use catena_resources::Broker;
+use catena_resources::{Broker, Resource, Resources};
 use catena_topology::{GatewayIncarnation, Gateways, NodeName, Registrations, Topology, Wanted};
 use serde::de::DeserializeOwned;
 use tracing::error;
@@ -21,7 +24,8 @@ pub struct View {
     pub revision: Revision,
     /// Of each entry's last write.
     revisions: BTreeMap<Key, Revision>,
-    /// `None` until the first was written.
+    pub resources: Arc<Resources>,
+    /// The one among them; `None` until the first was written.
     pub broker: Option<Broker>,
     /// The highest incarnation of a node that was allotted.
     pub incarnations: u64,
@@ -71,7 +75,16 @@ impl View {
     /// An entry that cannot be read stays what it was: nothing is written over it, because its revision is not known.
     fn put(&mut self, entry: &Entry) {
         let taken = match keys::about(&entry.key) {
-            About::Broker => read(entry).map(|broker| self.broker = Some(broker)),
+            About::Resource(id) => read(entry).and_then(|resource: Resource| {
+                if resource.id() != id {
+                    error!(key = %entry.key, holds = %resource.id(), "a resource under another's name");
+                    return None;
+                }
+                let resources = Arc::make_mut(&mut self.resources);
+                resources.put(entry.revision.0, Arc::new(resource));
+                self.broker = self.resources.broker().cloned();
+                Some(())
+            }),
             About::Layout => read(entry).map(|layout| self.topology.layout = Some(layout)),
             About::Chain(shard) => read(entry).map(|chain| {
                 self.topology.chains.insert(shard, chain);
@@ -105,7 +118,10 @@ impl View {
     fn delete(&mut self, key: &Key) {
         self.revisions.remove(key);
         match keys::about(key) {
-            About::Broker => self.broker = None,
+            About::Resource(id) => {
+                Arc::make_mut(&mut self.resources).remove(&id);
+                self.broker = self.resources.broker().cloned();
+            }
             About::Layout => self.topology.layout = None,
             About::Chain(shard) => {
                 self.topology.chains.remove(&shard);
@@ -201,6 +217,7 @@ impl View {
                 .map(|gateway| gateway.0)
                 .collect(),
             draining: self.draining.clone(),
+            resources: self.resources.clone(),
             broker: self.broker.clone().unwrap_or_default(),
             settings_version,
         }

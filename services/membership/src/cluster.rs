@@ -6,7 +6,7 @@ use std::{
 };
 
 use catena_chain::{Configuration, Incarnation};
-use catena_resources::{Broker, QueueStrategy};
+use catena_resources::{Broker, QueueStrategy, Resources};
 use catena_slots::ShardId;
 use catena_topology::{GatewayIncarnation, Layout};
 
@@ -28,7 +28,9 @@ pub struct Cluster {
     pub gateways: Arc<[u64]>,
     /// Gateways that an administrator wants without clients: they are to drain.
     pub draining: BTreeSet<GatewayIncarnation>,
-    /// The failure time-out is in it too.
+    /// All that administrators applied. What has not changed stays the same `Arc`.
+    pub resources: Arc<Resources>,
+    /// The one among them. The failure time-out is in it too.
     pub broker: Broker,
     /// Rises with the Broker, the layout, and each shard that starts empty.
     pub settings_version: u64,
@@ -58,6 +60,20 @@ impl Cluster {
             retained_bytes_max: buffer_bytes / 4,
             ..catena_shard::Settings::new(shard, slots.clone())
         })
+    }
+
+    /// Takes over from `known` every resource that is still the same.
+    pub(crate) fn share(&mut self, known: &Cluster) {
+        if self.resources == known.resources {
+            self.resources = known.resources.clone();
+            return;
+        }
+        let resources = Arc::make_mut(&mut self.resources);
+        for (id, stored) in known.resources.iter() {
+            if resources.get(id) == Some(stored) {
+                resources.put(stored.version, stored.resource.clone());
+            }
+        }
     }
 
     /// What clients may ask for.

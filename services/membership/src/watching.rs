@@ -145,11 +145,12 @@ impl Memory {
                 .iter()
                 .map(|(incarnation, addresses)| (*incarnation, addresses.clone())),
         );
-        let cluster = Cluster {
+        let mut cluster = Cluster {
             addresses,
             chains: self.highest.clone(),
             ..told.clone()
         };
+        cluster.share(&news.cluster.borrow());
         news.ahead.send_if_modified(|known| {
             let is_news = **known != ahead;
             if is_news {

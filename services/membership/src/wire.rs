@@ -8,6 +8,7 @@ use catena_chain::{
     message::{News, Report},
 };
 use catena_proto::internal::v1 as proto;
+use catena_resources::{Kind, Resource, ResourceId};
 use catena_slots::ShardId;
 use catena_topology::{GatewayIncarnation, Progress};
 
@@ -39,6 +40,10 @@ pub fn difference(before: Option<&Cluster>, after: &Cluster) -> proto::WatchResp
         || known.gateways != after.gateways
         || known.draining != after.draining;
     let layout_changed = is_new || known.layout != after.layout;
+    let resources = after.resources.iter();
+    let resources = resources.filter(|(id, stored)| known.resources.get(id) != Some(stored));
+    let resources_gone = known.resources.iter().map(|(id, _)| id);
+    let resources_gone = resources_gone.filter(|id| after.resources.get(id).is_none());
     proto::WatchResponse {
         version: after.version,
         snapshot: is_new,
@@ -60,8 +65,19 @@ pub fn difference(before: Option<&Cluster>, after: &Cluster) -> proto::WatchResp
             live: after.gateways.to_vec(),
             draining: after.draining.iter().map(|gateway| gateway.0).collect(),
         }),
-        broker: (is_new || known.broker != after.broker).then(|| json(&after.broker)),
+        resources: resources
+            .map(|(_, stored)| proto::watch_response::Resource {
+                version: stored.version,
+                manifest: json(&*stored.resource),
+            })
+            .collect(),
         settings_version: after.settings_version,
+        resources_gone: resources_gone
+            .map(|id| proto::watch_response::ResourceId {
+                kind: id.kind.to_string(),
+                name: id.name.clone(),
+            })
+            .collect(),
     }
 }
 
@@ -79,10 +95,7 @@ pub fn take(cluster: &mut Cluster, told: proto::WatchResponse) -> Result<(), Mal
         let layout = serde_json::from_str(&text);
         cluster.layout = Some(layout.map_err(|_| Malformed("a layout that cannot be read"))?);
     }
-    if let Some(text) = told.broker {
-        let broker = serde_json::from_str(&text);
-        cluster.broker = broker.map_err(|_| Malformed("a Broker that cannot be read"))?;
-    }
+    take_resources(cluster, told.resources, told.resources_gone)?;
     for message in told.chains {
         let configuration = configuration(message)?;
         cluster.chains.insert(configuration.shard, configuration);
@@ -102,6 +115,32 @@ pub fn take(cluster: &mut Cluster, told: proto::WatchResponse) -> Result<(), Mal
         let draining = gateways.draining.into_iter().map(GatewayIncarnation);
         cluster.draining = draining.collect();
     }
+    Ok(())
+}
+
+fn take_resources(
+    cluster: &mut Cluster,
+    put: Vec<proto::watch_response::Resource>,
+    gone: Vec<proto::watch_response::ResourceId>,
+) -> Result<(), Malformed> {
+    if put.is_empty() && gone.is_empty() {
+        return Ok(());
+    }
+    let resources = Arc::make_mut(&mut cluster.resources);
+    for id in gone {
+        let kind = Kind::ALL.iter().find(|(word, _)| *word == id.kind);
+        let (_, kind) = *kind.ok_or(Malformed("a resource of a kind that is not known"))?;
+        resources.remove(&ResourceId {
+            kind,
+            name: id.name,
+        });
+    }
+    for told in put {
+        let resource: Resource = serde_json::from_str(&told.manifest)
+            .map_err(|_| Malformed("a resource that cannot be read"))?;
+        resources.put(told.version, Arc::new(resource));
+    }
+    cluster.broker = resources.broker().cloned().unwrap_or_default();
     Ok(())
 }
 
@@ -262,7 +301,7 @@ fn shard(number: u32) -> Result<ShardId, Malformed> {
 
 #[cfg(test)]
 mod tests {
-    use catena_resources::Broker;
+    use catena_resources::{BROKER_NAME, Broker, BrokerListener, Resources, Spec};
     use catena_slots::SlotTable;
     use catena_topology::Layout;
 
@@ -276,7 +315,23 @@ mod tests {
         Configuration::founded(ShardId(shard), Epoch(epoch), Generation(2), founder)
     }
 
+    fn broker(redundancy_factor: u16) -> Resource {
+        let mut broker = Broker::default();
+        broker.cardinality.backend_chain.redundancy_factor = redundancy_factor;
+        Resource::new(BROKER_NAME, Spec::Broker(Box::new(broker)))
+    }
+
+    fn listener(name: &str) -> Resource {
+        let listener: BrokerListener =
+            serde_json::from_str(r#"{"ports":[{"port":1883}]}"#).unwrap();
+        Resource::new(name, Spec::BrokerListener(Box::new(listener)))
+    }
+
     fn cluster(version: u64) -> Cluster {
+        let mut resources = Resources::default();
+        resources.put(2, Arc::new(broker(1)));
+        resources.put(3, Arc::new(listener("old")));
+        resources.put(4, Arc::new(listener("stays")));
         Cluster {
             version,
             layout: Some(Layout {
@@ -289,6 +344,7 @@ mod tests {
             gateways_version: 3,
             gateways: Arc::from([2, 3]),
             draining: [GatewayIncarnation(2)].into(),
+            resources: Arc::new(resources),
             broker: Broker::default(),
             settings_version: 9,
         }
@@ -308,11 +364,27 @@ mod tests {
         second.gateways = Arc::from([3]);
         second.draining.clear();
         second.broker.cardinality.backend_chain.redundancy_factor = 3;
+        let resources = Arc::make_mut(&mut second.resources);
+        resources.put(6, Arc::new(broker(3)));
+        resources.remove(&listener("old").id());
         let told = difference(Some(&first), &second);
         assert_eq!((told.chains.len(), told.addresses_gone.len()), (1, 1));
+        assert_eq!((told.resources.len(), told.resources_gone.len()), (1, 1));
         assert_eq!(told.layout, None);
+        let before = known.clone();
         take(&mut known, told).unwrap();
         assert_eq!(known, second);
+        // What has not changed is not made anew: whoever compares pointers would close listeners.
+        let stays = listener("stays").id();
+        let [was, is] = [&before, &known].map(|cluster| cluster.resources.get(&stays).unwrap());
+        assert!(Arc::ptr_eq(&was.resource, &is.resource));
+        let mut again = Cluster::default();
+        take(&mut again, difference(None, &second)).unwrap();
+        again.share(&before);
+        let is = again.resources.get(&stays).unwrap();
+        assert!(Arc::ptr_eq(&was.resource, &is.resource));
+        again.share(&known);
+        assert!(Arc::ptr_eq(&again.resources, &known.resources));
         // A snapshot takes away what it does not name.
         let told = difference(None, &Cluster::default());
         take(&mut known, told).unwrap();
@@ -359,6 +431,16 @@ mod tests {
         let mut cluster = Cluster::default();
         let told = proto::WatchResponse {
             layout: Some("{".to_owned()),
+            ..proto::WatchResponse::default()
+        };
+        assert!(take(&mut cluster, told).is_err());
+        let told = proto::WatchResponse {
+            resources: vec![proto::watch_response::Resource::default()],
+            ..proto::WatchResponse::default()
+        };
+        assert!(take(&mut cluster, told).is_err());
+        let told = proto::WatchResponse {
+            resources_gone: vec![proto::watch_response::ResourceId::default()],
             ..proto::WatchResponse::default()
         };
         assert!(take(&mut cluster, told).is_err());

@@ -179,6 +179,14 @@ impl Resources {
         self.0.iter()
     }
 
+    /// The Broker's spec, once there is one.
+    pub fn broker(&self) -> Option<&Broker> {
+        match &self.named(Kind::Broker, BROKER_NAME)?.spec {
+            Spec::Broker(broker) => Some(broker),
+            _ => None,
+        }
+    }
+
     pub fn listeners(&self) -> impl Iterator<Item = (&str, &BrokerListener)> {
         self.0.iter().filter_map(|(id, stored)| {
             let Spec::BrokerListener(listener) = &stored.resource.spec else {
