@@ -14,8 +14,8 @@ use std::{
 /// A crate, and which of ours it may use: itself and its tests apart, nothing else.
 const ARROWS: &[(&str, &[&str])] = &[
     ("catena-mqtt", &[]),
-    ("catena-policy", &["catena-mqtt"]),
-    ("catena-resources", &["catena-policy"]),
+    ("catena-resources", &["catena-mqtt"]),
+    ("catena-policy", &["catena-mqtt", "catena-resources"]),
     ("catena-slots", &[]),
     ("catena-link", &[]),
     (

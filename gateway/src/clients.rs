@@ -39,7 +39,7 @@ impl Clients {
         let id = ConnId(u64::from(self.made) << 32 | entry.key() as u64);
         entry.insert(Box::new(Client {
             id,
-            protocol: Connection::new(settings, id, entropy, now),
+            protocol: Connection::new(settings, None, id, entropy, now),
             output: Output::default(),
             task: None,
             armed: None,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use catena_connection::outside::Event;
+use catena_connection::outside::{Action, Event};
 use tracing::{info, warn};
 
 macro_rules! counters {
@@ -62,6 +62,14 @@ counters! {
     discarded,
     /// Publishes that were refused.
     publishes_refused,
+    /// Clients that the policy did not let connect.
+    connects_denied,
+    /// Publishes that the policy did not allow, wills among them.
+    publishes_denied,
+    /// Filters that the policy did not allow.
+    subscribes_denied,
+    /// Clients closed because what proved who they are has expired.
+    expired,
     /// Links that broke.
     links_broken,
 }
@@ -94,6 +102,10 @@ impl Counters {
             Event::DroppedIncoming => self.dropped_incoming.add(),
             Event::Discarded => self.discarded.add(),
             Event::PublishRefused(_) => self.publishes_refused.add(),
+            Event::Denied(Action::Connect) => self.connects_denied.add(),
+            Event::Denied(Action::Publish) => self.publishes_denied.add(),
+            Event::Denied(Action::Subscribe) => self.subscribes_denied.add(),
+            Event::Expired => self.expired.add(),
         }
     }
 }
@@ -134,6 +146,16 @@ impl Counts {
                 connect_timeouts = self.connect_timeouts,
                 stalled = self.stalled,
                 "clients turned away in the last {seconds} s"
+            );
+        }
+        if self.connects_denied + self.publishes_denied + self.subscribes_denied + self.expired > 0
+        {
+            warn!(
+                connects = self.connects_denied,
+                publishes = self.publishes_denied,
+                subscribes = self.subscribes_denied,
+                expired = self.expired,
+                "not allowed in the last {seconds} s"
             );
         }
         if self.links_broken > 0 {

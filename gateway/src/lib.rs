@@ -16,6 +16,7 @@ mod buffers;
 mod client;
 mod clients;
 mod cut;
+mod denials;
 mod link;
 mod room;
 mod router;

@@ -91,6 +91,12 @@ pub const ABANDON_MS: u64 = 1_000;
 /// Milliseconds that clients have to leave when the gateway drains.
 pub const DRAIN_MS: u64 = 10_000;
 
+/// Lines of a worker about what policies did not allow, in [`DENIALS_LOGGED_MS`]. The rest is counted.
+pub const DENIALS_LOGGED_MAX: u32 = 10;
+
+/// Milliseconds for which [`DENIALS_LOGGED_MAX`] counts.
+pub const DENIALS_LOGGED_MS: u64 = 10_000;
+
 /// Seconds between two summaries of what was counted.
 pub const SUMMARY_SECONDS: u64 = 60;
 

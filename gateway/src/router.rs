@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use catena_connection::{
-    Output, Outside,
+    Identity, Output, Outside,
     input::Now,
-    outside::{AuthOutcome, AuthRequest, Event},
+    outside::{AuthOutcome, AuthRequest, Denial, Event},
 };
 use catena_link::{Class, Full};
 use catena_mqtt::ReasonCode;
 use catena_shard::{ConnId, Op, Origin, Time, op::Publish};
 use catena_slots::{ShardId, SlotTable};
 
-use crate::{buffers::Buffers, counters::Counters, link::Link};
+use crate::{buffers::Buffers, counters::Counters, denials::Denials, link::Link};
 
 /// A worker's links, one per shard.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub(crate) struct Router {
     pub links: Vec<Link>,
     pub buffers: Buffers,
     pub counters: Arc<Counters>,
+    pub denials: Denials,
 }
 
 impl Router {
@@ -31,6 +32,7 @@ impl Router {
             links,
             buffers: Buffers::default(),
             counters,
+            denials: Denials::default(),
         }
     }
 
@@ -93,7 +95,7 @@ impl Outside for View<'_> {
         Some(match request {
             AuthRequest::Connect(connect) if connect.authentication_method.is_none() => {
                 AuthOutcome::Accepted {
-                    principal: None,
+                    identity: Identity::default(),
                     data: None,
                 }
             }
@@ -106,6 +108,10 @@ impl Outside for View<'_> {
         if let Event::Connected { .. } | Event::Disconnected(_) | Event::Refused(_) = event {
             tracing::debug!(conn = self.conn.0, ?event, "client");
         }
+    }
+
+    fn denied(&mut self, denial: Denial<'_>) {
+        self.router.denials.log(&denial, self.conn, self.now);
     }
 
     fn output(&mut self) -> &mut Output {

@@ -9,9 +9,9 @@ use std::{
 use bytes::Bytes;
 use catena_chain::{Stamp, Uplink};
 use catena_connection::{
-    Connection, Input, Output, Outside, Settings,
+    Connection, Identity, Input, Output, Outside, Settings,
     input::{Delivery, Effect as ForClient, Now},
-    outside::{AuthOutcome, AuthRequest, Event},
+    outside::{AuthOutcome, AuthRequest, Denial, Event},
 };
 use catena_link::{Class, Full};
 use catena_mqtt::{
@@ -115,12 +115,14 @@ impl Outside for View<'_> {
 
     fn authenticate(&mut self, _: AuthRequest<'_>) -> Option<AuthOutcome> {
         Some(AuthOutcome::Accepted {
-            principal: None,
+            identity: Identity::default(),
             data: None,
         })
     }
 
     fn count(&mut self, _: Event) {}
+
+    fn denied(&mut self, _: Denial<'_>) {}
 
     fn output(&mut self) -> &mut Output {
         self.output
@@ -145,7 +147,7 @@ impl Host {
     /// A client has connected its socket.
     pub fn accept(&mut self, socket: u64, version: Version, now: Now) {
         let (conn, entropy) = (ConnId(socket), u128::from(socket));
-        let mut protocol = Connection::new(self.settings.clone(), conn, entropy, now);
+        let mut protocol = Connection::new(self.settings.clone(), None, conn, entropy, now);
         if let Some(rule) = self.off {
             protocol.loosen(rule);
         }

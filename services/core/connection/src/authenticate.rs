@@ -61,7 +61,12 @@ impl Connection {
             return;
         };
         let data = auth.data.as_ref();
+        let client_id = self.client_id.clone();
+        let guard = self.guard.as_ref();
+        let username = guard.and_then(|guard| guard.identity.username.clone());
         let request = AuthRequest::Continue {
+            client_id: &client_id,
+            username: username.as_deref(),
             method: &method,
             data,
             reauthenticate,
@@ -79,9 +84,10 @@ impl Connection {
     ) {
         match std::mem::replace(&mut self.phase, Phase::Gone) {
             Phase::Authenticating { mut entering, .. } => match outcome {
-                AuthOutcome::Accepted { principal, data } => {
-                    entering.principal = principal;
+                AuthOutcome::Accepted { identity, data } => {
+                    entering.principal = identity.username.clone();
                     entering.authentication_data = data;
+                    self.identify(identity);
                     self.enter(entering, now, outside);
                 }
                 AuthOutcome::Continue { data } => {
@@ -92,6 +98,9 @@ impl Connection {
                     self.write_auth(ReasonCode::ContinueAuthentication, data, outside);
                 }
                 AuthOutcome::Refused(reason) => self.refuse(reason, now, outside),
+                AuthOutcome::TryAgain => {
+                    self.refuse(ReasonCode::ServerUnavailable, now, outside);
+                }
             },
             other => {
                 self.phase = other;
@@ -110,6 +119,9 @@ impl Connection {
             }
             AuthOutcome::Continue { data } => {
                 self.write_auth(ReasonCode::ContinueAuthentication, data, outside);
+            }
+            AuthOutcome::TryAgain => {
+                self.write_auth(ReasonCode::ContinueAuthentication, None, outside);
             }
             AuthOutcome::Refused(reason) => {
                 let valid = reason.is_valid_in(Kind::Disconnect);

@@ -8,6 +8,7 @@ use catena_mqtt::{
     decode::{Limits, Role},
     packet,
 };
+use catena_policy::Policy;
 use catena_shard::{ClientKey, ConnId, Who};
 use catena_slots::ShardId;
 
@@ -21,6 +22,7 @@ use crate::{
     },
     connect::Entering,
     deliver::Flight,
+    guard::Guard,
     input::{Effect, Now},
     packet_ids::{IdMap, NextId},
     peers::Peers,
@@ -96,6 +98,8 @@ pub struct Connection {
     pub(crate) resumed: bool,
     pub(crate) authentication_method: Option<ByteString>,
     pub(crate) reauthenticating: bool,
+    /// `None`: an anonymous client, which may do anything.
+    pub(crate) guard: Option<Box<Guard>>,
     /// Milliseconds of silence after which the client is closed; 0: none.
     pub(crate) silence_ms: u64,
     pub(crate) last_packet: Now,
@@ -156,9 +160,15 @@ pub struct Connection {
 impl Connection {
     /// A connection that waits for CONNECT.
     ///
-    /// `conn` is unique within the life of the gateway's worker; `entropy` is random, and becomes the client id of a
+    /// `policy` is that of the port; without one the client may do anything. `conn` is unique within the life of the gateway's worker; `entropy` is random, and becomes the client id of a
     /// client that brings none.
-    pub fn new(settings: Arc<Settings>, conn: ConnId, entropy: u128, now: Now) -> Connection {
+    pub fn new(
+        settings: Arc<Settings>,
+        policy: Option<Arc<Policy>>,
+        conn: ConnId,
+        entropy: u128,
+        now: Now,
+    ) -> Connection {
         Connection {
             settings,
             conn,
@@ -177,6 +187,7 @@ impl Connection {
             resumed: false,
             authentication_method: None,
             reauthenticating: false,
+            guard: Guard::new(policy),
             silence_ms: 0,
             last_packet: now,
             peers: Peers::default(),
@@ -226,6 +237,7 @@ impl Connection {
             Input::Closed => self.on_closed(now, outside),
             Input::Drain(reason) => self.on_drain(reason, now, outside),
             Input::Authenticated(outcome) => self.on_outcome(*outcome, now, outside),
+            Input::Policy(policy) => self.on_policy(policy, now, outside),
         }
         self.settle(now, outside);
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use catena_mqtt::{DecodeError, Packet, ReasonCode};
+use catena_policy::Policy;
 use catena_shard::{
     Message, Time,
     effect::{
@@ -42,6 +43,8 @@ pub enum Input<'a> {
     Drain(ReasonCode),
     /// An answer that [`crate::Outside::authenticate`] left open.
     Authenticated(Box<AuthOutcome>),
+    /// The policy of the client's port has changed, or the port has another `[F-90]`.
+    Policy(Option<Arc<Policy>>),
     /// The link of a shard made progress after [`crate::Outside::await_progress`]: ops were committed, the direct lane was
     /// acknowledged, or the window has room.
     Progress(ShardId),

@@ -7,6 +7,7 @@
 
 pub mod bounds;
 pub mod connection;
+pub mod identity;
 pub mod input;
 pub mod output;
 pub mod outside;
@@ -19,6 +20,7 @@ mod authenticate;
 mod close;
 mod connect;
 mod deliver;
+mod guard;
 mod keep_alive;
 mod lanes;
 mod needs;
@@ -39,6 +41,7 @@ mod write;
 mod tests;
 
 pub use connection::Connection;
+pub use identity::Identity;
 pub use input::Input;
 pub use output::Output;
 pub use outside::Outside;

@@ -1,13 +1,13 @@
 //! What a connection may ask of the gateway around it.
 
 use bytes::Bytes;
-use bytestring::ByteString;
 use catena_link::{Class, Full};
 use catena_mqtt::{ReasonCode, packet::Connect};
+use catena_policy::Policy;
 use catena_shard::{Op, Time, op::Publish};
 use catena_slots::{ShardId, SlotTable};
 
-use crate::output::Output;
+use crate::{Identity, output::Output};
 
 /// The gateway as the connection sees it. Tests bring their own.
 pub trait Outside {
@@ -47,6 +47,9 @@ pub trait Outside {
     /// Counts something that happened, for metrics and logs.
     fn count(&mut self, event: Event);
 
+    /// The policy does not allow what the client wants: for the log. It is counted as well, as [`Event::Denied`].
+    fn denied(&mut self, denial: Denial<'_>);
+
     /// What will be written to the client.
     fn output(&mut self) -> &mut Output;
 }
@@ -58,6 +61,9 @@ pub enum AuthRequest<'a> {
     Connect(&'a Connect),
     /// AUTH, in the exchange that CONNECT began or as a re-authentication.
     Continue {
+        client_id: &'a str,
+        /// As CONNECT was authenticated; `None` before that.
+        username: Option<&'a str>,
         method: &'a str,
         data: Option<&'a Bytes>,
         reauthenticate: bool,
@@ -69,8 +75,7 @@ pub enum AuthRequest<'a> {
 pub enum AuthOutcome {
     /// The client is who it says.
     Accepted {
-        /// The authenticated username; `None`: anonymous `[F-4]`.
-        principal: Option<ByteString>,
+        identity: Identity,
         /// Authentication data for CONNACK or AUTH.
         data: Option<Bytes>,
     },
@@ -78,6 +83,29 @@ pub enum AuthOutcome {
     Continue { data: Option<Bytes> },
     /// Refused: 0x86 bad user name or password, 0x87 not authorized, 0x8C bad authentication method.
     Refused(ReasonCode),
+    /// It cannot be decided now. At CONNECT the client is refused with 0x88; a live client is told to go on (AUTH 0x18).
+    TryAgain,
+}
+
+/// What a client wanted, and the policy does not allow.
+#[derive(Debug)]
+pub struct Denial<'a> {
+    pub policy: &'a Policy,
+    pub client_id: &'a str,
+    /// `None`: anonymous.
+    pub username: Option<&'a str>,
+    pub action: Action,
+    /// The topic or filter; empty for CONNECT.
+    pub topic: &'a str,
+}
+
+/// What needs to be allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Connect,
+    /// Also of a will.
+    Publish,
+    Subscribe,
 }
 
 /// Events that somebody may want to count or log.
@@ -97,4 +125,8 @@ pub enum Event {
     Discarded,
     /// A publish was refused.
     PublishRefused(ReasonCode),
+    /// The policy did not allow it.
+    Denied(Action),
+    /// What proved who the client is has expired: the connection is closed.
+    Expired,
 }

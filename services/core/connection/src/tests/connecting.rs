@@ -9,7 +9,7 @@ use catena_shard::{
 
 use super::fake::{Bench, CONN, connect};
 use crate::{
-    Connection, Input, Settings,
+    Connection, Identity, Input, Settings,
     input::Effect,
     outside::{AuthOutcome, Event},
 };
@@ -216,7 +216,10 @@ fn authentication_goes_on_until_it_is_decided() {
     bench.packet(Packet::Auth(Box::new(auth)));
     assert!(!bench.connection.reads());
     let outcome = AuthOutcome::Accepted {
-        principal: Some("p".into()),
+        identity: Identity {
+            username: Some("p".into()),
+            ..Identity::default()
+        },
         data: Some("yes".into()),
     };
     bench.input(Input::Authenticated(Box::new(outcome)));
@@ -227,7 +230,10 @@ fn authentication_goes_on_until_it_is_decided() {
     assert_eq!(connack.authentication_data.as_deref(), Some(&b"yes"[..]));
     // Once more, for a live client. [MQTT-4.12.1-1]
     bench.fake.outcome = Some(AuthOutcome::Accepted {
-        principal: None,
+        identity: Identity {
+            username: Some("p".into()),
+            ..Identity::default()
+        },
         data: None,
     });
     let auth = Auth::new(ReasonCode::ReAuthenticate, "M");

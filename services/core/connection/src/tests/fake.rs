@@ -20,9 +20,9 @@ use catena_shard::{
 use catena_slots::{SHARDS_MAX, ShardId, SlotTable};
 
 use crate::{
-    Connection, Input, Output, Outside, Settings,
+    Connection, Identity, Input, Output, Outside, Settings,
     input::{Delivery, Effect, Now},
-    outside::{AuthOutcome, AuthRequest, Event},
+    outside::{Action, AuthOutcome, AuthRequest, Denial, Event},
 };
 
 pub const CONN: ConnId = ConnId(7);
@@ -47,6 +47,7 @@ pub struct Fake {
     pub time_known: bool,
     pub outcome: Option<AuthOutcome>,
     pub events: Vec<Event>,
+    pub denials: Vec<(Action, String)>,
     pub output: Output,
 }
 
@@ -65,10 +66,11 @@ impl Fake {
             room: usize::MAX,
             time_known: true,
             outcome: Some(AuthOutcome::Accepted {
-                principal: None,
+                identity: Identity::default(),
                 data: None,
             }),
             events: Vec::new(),
+            denials: Vec::new(),
             output: Output::default(),
         }
     }
@@ -128,6 +130,10 @@ impl Outside for Fake {
         self.events.push(event);
     }
 
+    fn denied(&mut self, denial: Denial<'_>) {
+        self.denials.push((denial.action, denial.topic.to_owned()));
+    }
+
     fn output(&mut self) -> &mut Output {
         &mut self.output
     }
@@ -144,7 +150,7 @@ impl Bench {
     pub fn new(shards: usize, settings: Settings) -> Bench {
         Bench {
             fake: Fake::new(shards),
-            connection: Connection::new(Arc::new(settings), CONN, 0xABCD, Now(0)),
+            connection: Connection::new(Arc::new(settings), None, CONN, 0xABCD, Now(0)),
             version: Version::V5,
         }
     }

@@ -1,0 +1,68 @@
+//! The log of what policies did not allow. Clients can cause any number of denials, so that most are only counted.
+
+use catena_connection::{input::Now, outside::Denial};
+use catena_shard::ConnId;
+use tracing::info;
+
+use crate::limits::{DENIALS_LOGGED_MAX, DENIALS_LOGGED_MS};
+
+/// How many denials were logged of late, by one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Denials {
+    /// Since when `logged` counts.
+    since: Now,
+    logged: u32,
+    /// Since the last line.
+    left_out: u64,
+}
+
+impl Denials {
+    /// Logs a denial, unless many were logged in a short time; the next line then tells how many were left out.
+    pub fn log(&mut self, denial: &Denial<'_>, conn: ConnId, now: Now) {
+        let Some(left_out) = self.make_room(now) else {
+            return;
+        };
+        info!(
+            conn = conn.0,
+            client_id = denial.client_id,
+            username = denial.username,
+            policy = denial.policy.name(),
+            action = ?denial.action,
+            topic = denial.topic,
+            left_out,
+            "not allowed"
+        );
+    }
+
+    /// Whether there is room for a line; and how many had none since the last one.
+    fn make_room(&mut self, now: Now) -> Option<u64> {
+        if now >= self.since.plus_millis(DENIALS_LOGGED_MS) {
+            (self.since, self.logged) = (now, 0);
+        }
+        if self.logged >= DENIALS_LOGGED_MAX {
+            self.left_out += 1;
+            return None;
+        }
+        self.logged += 1;
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // One client could fill the disk with its log lines.
+    #[test]
+    fn what_is_too_much_is_counted() {
+        let mut denials = Denials::default();
+        for _ in 0..DENIALS_LOGGED_MAX {
+            assert_eq!(denials.make_room(Now(0)), Some(0));
+        }
+        for _ in 0..5 {
+            assert_eq!(denials.make_room(Now(DENIALS_LOGGED_MS - 1)), None);
+        }
+        assert_eq!(denials.make_room(Now(DENIALS_LOGGED_MS)), Some(5));
+        assert_eq!(denials.make_room(Now(DENIALS_LOGGED_MS)), Some(0));
+    }
+}
