@@ -1,0 +1,284 @@
+//! A certificate that renews itself: the key is made here and stays here, and whoever signs decides what it says.
+
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use catena_resources::certificate::{KeyAlgorithm, RotationPolicy};
+use tokio::sync::{Notify, watch};
+use tracing::{info, warn};
+use zeroize::Zeroizing;
+
+use crate::{
+    certified::{Certified, certified_key_at},
+    follow::{State, Task},
+    key,
+    renewal::{due, pause},
+    served::Served,
+    when,
+};
+
+/// How long whoever signs may take.
+const SIGN_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest sleep: a clock that was put right is noticed after it.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+/// Between two renewals, whatever is wished.
+const RENEW_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// Failures in a row are told at the first one, and then at each so manyth.
+const TOLD_EVERY: u32 = 16;
+
+/// Who signs.
+pub trait Signer: Send + 'static {
+    /// A certificate for the key of `request` (PKCS #10, DER).
+    ///
+    /// # Errors
+    /// Why there is none, for people.
+    fn sign(&mut self, request: Vec<u8>) -> impl Future<Output = Result<Issued, String>> + Send;
+}
+
+/// What was signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issued {
+    /// PEM, the own certificate first.
+    pub chain: String,
+    /// PEM of all whom to trust; empty when that does not matter.
+    pub trust: String,
+    /// How the next one is to be asked for; `None`: as before.
+    pub wishes: Option<Wishes>,
+}
+
+/// How a certificate is asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wishes {
+    pub algorithm: KeyAlgorithm,
+    pub rotation: RotationPolicy,
+    /// How long before its end it is renewed; a third of its life when nothing is said.
+    pub renew_before: Option<Duration>,
+}
+
+/// A certificate and its key, to be kept.
+#[derive(Clone)]
+pub struct Held {
+    /// PEM, the own certificate first.
+    pub chain: String,
+    /// PEM.
+    pub key: Zeroizing<String>,
+}
+
+/// A certificate that is renewed until this is dropped.
+#[derive(Debug)]
+pub struct Automatic {
+    served: Arc<Served>,
+    state: watch::Receiver<State>,
+    wishes: watch::Sender<Wishes>,
+    now: Arc<Notify>,
+    _task: Task,
+}
+
+impl Automatic {
+    /// Begins with `held`, if there is something that is still good, and asks `signer` for the rest. `keep` is called with
+    /// each new certificate before it is shown. Must be called inside a tokio runtime.
+    pub fn start(
+        label: impl Into<String>,
+        held: Option<Held>,
+        wishes: Wishes,
+        signer: impl Signer,
+        keep: impl FnMut(&Held, &Issued) + Send + 'static,
+    ) -> Automatic {
+        let served = Served::new();
+        let (told, state) = watch::channel(State::default());
+        let (wishes, wished) = watch::channel(wishes);
+        let now = Arc::new(Notify::new());
+        let mut renewing = Renewing {
+            label: label.into(),
+            served: served.clone(),
+            held: None,
+            told,
+            wished,
+            failures: 0,
+            signer,
+            keep,
+        };
+        if let Some(held) = held {
+            renewing.begin(held);
+        }
+        let task = tokio::spawn(renewing.run(now.clone()));
+        Automatic {
+            served,
+            state,
+            wishes,
+            now,
+            _task: Task(task),
+        }
+    }
+
+    /// What is shown.
+    pub fn served(&self) -> Arc<Served> {
+        self.served.clone()
+    }
+
+    /// How it stands.
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.state.clone()
+    }
+
+    /// Waits until there is something to show.
+    pub async fn ready(&self) {
+        let mut state = self.state();
+        // The sender lives in a task that this keeps.
+        let _ = state.wait_for(|state| state.until.is_some()).await;
+    }
+
+    /// Renews now: what it says has changed, or who signs.
+    pub fn renew(&self) {
+        self.now.notify_one();
+    }
+
+    /// Asks in another way from now on, and now if the key's kind has changed.
+    pub fn wish(&self, wishes: Wishes) {
+        self.wishes.send_if_modified(|known| {
+            let is_news = *known != wishes;
+            *known = wishes;
+            is_news
+        });
+    }
+}
+
+struct Renewing<S, K> {
+    label: String,
+    served: Arc<Served>,
+    held: Option<(Held, Certified)>,
+    told: watch::Sender<State>,
+    wished: watch::Receiver<Wishes>,
+    failures: u32,
+    signer: S,
+    keep: K,
+}
+
+impl<S: Signer, K: FnMut(&Held, &Issued) + Send> Renewing<S, K> {
+    /// Takes up what was kept.
+    fn begin(&mut self, held: Held) {
+        let label = &self.label;
+        match certified_key_at(
+            held.chain.as_bytes(),
+            held.key.as_bytes(),
+            SystemTime::now(),
+        ) {
+            Ok(certified) => self.show(held, certified),
+            Err(problem) => {
+                warn!(%label, %problem, "the certificate that was kept cannot be used: asking for another");
+            }
+        }
+    }
+
+    fn show(&mut self, held: Held, certified: Certified) {
+        self.served.set(certified.clone());
+        self.told.send_replace(State {
+            problem: None,
+            until: Some(certified.until()),
+        });
+        self.held = Some((held, certified));
+    }
+
+    async fn run(mut self, now: Arc<Notify>) {
+        loop {
+            self.wait(&now).await;
+            match self.renew().await {
+                Ok(()) => {
+                    self.failures = 0;
+                    tokio::time::sleep(RENEW_PAUSE_MIN).await;
+                }
+                Err(problem) => self.failed(problem).await,
+            }
+        }
+    }
+
+    /// Waits until the certificate is to be renewed.
+    async fn wait(&mut self, now: &Notify) {
+        let chance = chance();
+        while let Some((held, certified)) = &self.held {
+            let wishes = *self.wished.borrow_and_update();
+            if key::algorithm_of(&held.key) != Some(wishes.algorithm) {
+                return;
+            }
+            let due = due(
+                certified.from(),
+                certified.until(),
+                wishes.renew_before,
+                chance,
+            );
+            let Ok(left) = due.duration_since(SystemTime::now()) else {
+                return;
+            };
+            tokio::select! {
+                () = tokio::time::sleep(left.min(SLEEP_MAX)) => {}
+                () = now.notified() => return,
+                // The other end lives as long as this task.
+                _ = self.wished.changed() => {}
+            }
+        }
+    }
+
+    async fn renew(&mut self) -> Result<(), String> {
+        let wishes = *self.wished.borrow();
+        let known = self.held.as_ref().map(|(held, _)| held.key.clone());
+        let known = known.filter(|key| {
+            wishes.rotation == RotationPolicy::Never
+                && key::algorithm_of(key) == Some(wishes.algorithm)
+        });
+        let made = move || {
+            let key = match known {
+                Some(key) => key,
+                None => key::generate(wishes.algorithm).map_err(|error| error.to_string())?,
+            };
+            let request = key::request(&key)?;
+            Ok::<_, String>((key, request))
+        };
+        let made = tokio::task::spawn_blocking(made).await;
+        let (key, request) = made.map_err(|error| error.to_string())??;
+        let signing = self.signer.sign(request);
+        let issued = tokio::time::timeout(SIGN_TIMEOUT, signing).await;
+        let issued = issued.map_err(|_| "no answer in time".to_owned())??;
+        let now = SystemTime::now();
+        let certified = certified_key_at(issued.chain.as_bytes(), key.as_bytes(), now);
+        let certified = certified.map_err(|error| error.to_string())?;
+        let held = Held {
+            chain: issued.chain.clone(),
+            key,
+        };
+        (self.keep)(&held, &issued);
+        let (label, until) = (&self.label, when::written(certified.until()));
+        info!(%label, until, "a certificate was issued");
+        self.show(held, certified);
+        Ok(())
+    }
+
+    /// Says so, and waits.
+    async fn failed(&mut self, problem: String) {
+        let label = &self.label;
+        let now = SystemTime::now();
+        let left = self.held.as_ref().map(|(_, shown)| shown.left(now));
+        if self.failures % TOLD_EVERY == 0 {
+            let until = self.held.as_ref();
+            let until = until.map(|(_, shown)| when::written(shown.until()));
+            warn!(%label, problem, until, "no certificate was issued: trying again and again");
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.told.send_if_modified(|state| {
+            let is_news = state.problem.as_ref() != Some(&problem);
+            state.problem = Some(problem);
+            is_news
+        });
+        tokio::time::sleep(pause(self.failures, left, chance())).await;
+    }
+}
+
+/// From 0 to 1.
+fn chance() -> f64 {
+    let mut bytes = [0; 4];
+    // Without randomness from the system there is no key either; here any number does.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX)
+}
