@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::spelled::spelled;
 
+mod rules;
+
 /// What is known of a client beside its name: name and value.
 pub type Attributes = BTreeMap<String, String>;
 
@@ -14,7 +16,8 @@ pub type Attributes = BTreeMap<String, String>;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BrokerAuthentication {
-    /// At least one.
+    /// Tried in this order; at least one.
+    #[schemars(length(min = 1))]
     pub authentication_methods: Vec<AuthenticationMethod>,
 }
 
@@ -22,17 +25,21 @@ pub struct BrokerAuthentication {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AuthenticationMethod {
+    /// How a client proves who it is.
     pub method: Method,
+    /// With method X509, which may do without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub x509_settings: Option<X509Settings>,
+    /// With method ServiceAccountToken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account_token_settings: Option<ServiceAccountTokenSettings>,
+    /// With method Custom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom_settings: Option<CustomSettings>,
-    /// +
+    /// + With method Password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_settings: Option<PasswordSettings>,
-    /// +
+    /// + With method Jwt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwt_settings: Option<JwtSettings>,
 }
@@ -62,6 +69,7 @@ pub struct X509Settings {
     pub trusted_client_ca_cert: Option<String>,
     /// What is known of certificates, by a name that means nothing further. The first match counts, from the leaf up the chain.
     pub authorization_attributes: BTreeMap<String, X509Attributes>,
+    /// What else a certificate is held against.
     pub additional_validation: AdditionalValidation,
 }
 
@@ -71,6 +79,7 @@ pub struct X509Settings {
 pub struct X509Attributes {
     /// A distinguished name, as `CN = Plant, O = Contoso`.
     pub subject: String,
+    /// Names and values.
     #[serde(default)]
     pub attributes: Attributes,
 }
@@ -79,6 +88,7 @@ spelled! {
     /// What else a client certificate is held against.
     #[derive(Default)]
     pub enum AdditionalValidation {
+        /// Nothing.
         #[default]
         None,
     }
@@ -89,6 +99,7 @@ spelled! {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServiceAccountTokenSettings {
     /// A token is for one of them; at least one.
+    #[schemars(length(min = 1))]
     pub audiences: Vec<String>,
 }
 
@@ -116,6 +127,7 @@ pub struct CustomSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CustomAuth {
+    /// By a client certificate.
     pub x509: CustomX509,
 }
 
@@ -157,6 +169,7 @@ pub struct JwtSettings {
     /// What `iss` says.
     pub issuer: String,
     /// `aud` names one of them; at least one.
+    #[schemars(length(min = 1))]
     pub audiences: Vec<String>,
     /// Where the issuer's keys are: `https://...`. Either this or jwksSecretRef.
     #[serde(default, skip_serializing_if = "Option::is_none")]

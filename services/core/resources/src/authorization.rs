@@ -5,10 +5,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{authentication::Attributes, spelled::spelled};
 
+mod rules;
+
+pub(crate) use rules::keys;
+
 /// Rules of the ports that refer to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BrokerAuthorization {
+    /// All that is allowed.
     pub authorization_policies: AuthorizationPolicies,
 }
 
@@ -28,8 +33,11 @@ pub struct AuthorizationPolicies {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Rule {
+    /// Whom it is about: who matches one of these.
     pub principals: Principals,
+    /// What they may do with the broker.
     pub broker_resources: Vec<BrokerResource>,
+    /// What they may do with the state store.
     pub state_store_resources: Vec<StateStoreResource>,
 }
 
@@ -49,6 +57,7 @@ pub struct Principals {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BrokerResource {
+    /// Connect, publish or subscribe.
     pub method: BrokerMethod,
     /// With Connect: client ids, which may use `*`. Left out: any.
     #[serde(default)]
@@ -62,8 +71,12 @@ pub struct BrokerResource {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StateStoreResource {
+    /// Read, write or both.
     pub method: StateStoreMethod,
+    /// How the keys are written.
     pub key_type: KeyType,
+    /// The keys; at least one.
+    #[schemars(length(min = 1))]
     pub keys: Vec<String>,
 }
 
@@ -71,8 +84,10 @@ spelled! {
     /// Whether decisions are remembered.
     #[derive(Default)]
     pub enum Cache {
+        /// They are.
         #[default]
         Enabled,
+        /// Each is made anew.
         Disabled,
     }
 }
@@ -92,8 +107,11 @@ spelled! {
 spelled! {
     /// What may be done with the broker.
     pub enum BrokerMethod {
+        /// Connect, and publish a will where Publish allows it.
         Connect,
+        /// Publish.
         Publish,
+        /// Subscribe.
         Subscribe,
     }
 }
@@ -101,8 +119,11 @@ spelled! {
 spelled! {
     /// What may be done with the state store.
     pub enum StateStoreMethod {
+        /// Get keys, and be notified of them.
         Read,
+        /// Set and delete keys.
         Write,
+        /// Both.
         ReadWrite,
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     broker::Broker,
-    listener::BrokerListener,
-    problem::{Invalid, Problems},
+    listener::{BrokerListener, TlsMode},
+    problem::{Invalid, Problem},
     resource::{BROKER_NAME, Kind, ResourceId, Resources},
 };
 
@@ -35,18 +35,22 @@ impl Resources {
     /// # Errors
     /// [`Invalid`] with all that does not hold.
     pub fn check(&self, place: Place) -> Result<(), Invalid> {
-        let mut problems = Problems::default();
+        let mut problems = Vec::new();
         self.one_broker(&mut problems);
         for reference in self.references() {
-            if self.get(&reference.to).is_none() {
-                problems.add(&reference.from, reference.path, missing(&reference.to));
+            // That the Broker is missing is said once.
+            let is_said = reference.to == id(Kind::Broker, BROKER_NAME);
+            if self.get(&reference.to).is_none() && !is_said {
+                let reason = missing(&reference.to);
+                problems.push(problem(&reference.from, reference.path, reason));
             }
         }
         self.unique_ports(&mut problems);
         if place == Place::Kubernetes {
             self.one_listener_per_service_type(&mut problems);
+            self.issuers(&mut problems);
         }
-        problems.end()
+        Invalid::unless_none(problems)
     }
 
     /// Checks that nothing refers to what is to be deleted, and that it is not the Broker.
@@ -54,19 +58,23 @@ impl Resources {
     /// # Errors
     /// [`Invalid`] with each reference.
     pub fn check_delete(&self, id: &ResourceId) -> Result<(), Invalid> {
-        let mut problems = Problems::default();
+        let mut problems = Vec::new();
         if id.kind == Kind::Broker && id.name == BROKER_NAME {
-            problems.add(id, "", "a cluster always has one: it cannot be deleted");
+            problems.push(problem(
+                id,
+                "",
+                "a cluster always has one: it cannot be deleted",
+            ));
         }
         for reference in self.references().filter(|reference| reference.to == *id) {
             let Reference { from, path, .. } = reference;
             if id.kind != Kind::Broker {
                 let reason =
                     format!("cannot be deleted: {from} refers to it ({path}). Change that first");
-                problems.add(id, "", reason);
+                problems.push(problem(id, "", reason));
             }
         }
-        problems.end()
+        Invalid::unless_none(problems)
     }
 
     /// All references, by listener and port.
@@ -75,20 +83,24 @@ impl Resources {
             .flat_map(|(name, listener)| references_of(name, listener))
     }
 
-    fn one_broker(&self, problems: &mut Problems) {
+    fn one_broker(&self, problems: &mut Vec<Problem>) {
         let default = id(Kind::Broker, BROKER_NAME);
         if self.get(&default).is_none() {
-            problems.add(&default, "", "is missing: a cluster has exactly one Broker");
+            problems.push(problem(
+                &default,
+                "",
+                "is missing: a cluster has exactly one Broker",
+            ));
         }
         for (other, _) in self.iter() {
             if other.kind == Kind::Broker && other.name != BROKER_NAME {
                 let reason = format!("there is only one Broker, and its name is {BROKER_NAME:?}");
-                problems.add(other, "metadata.name", reason);
+                problems.push(problem(other, "metadata.name", reason));
             }
         }
     }
 
-    fn unique_ports(&self, problems: &mut Problems) {
+    fn unique_ports(&self, problems: &mut Vec<Problem>) {
         let mut first: BTreeMap<u16, (&str, usize)> = BTreeMap::new();
         for (name, listener) in self.listeners() {
             for (index, port) in listener.ports.iter().enumerate() {
@@ -100,13 +112,17 @@ impl Resources {
                         port.port
                     );
                     let listener = id(Kind::BrokerListener, name);
-                    problems.add(&listener, format!("spec.ports[{index}].port"), reason);
+                    problems.push(problem(
+                        &listener,
+                        format!("spec.ports[{index}].port"),
+                        reason,
+                    ));
                 }
             }
         }
     }
 
-    fn one_listener_per_service_type(&self, problems: &mut Problems) {
+    fn one_listener_per_service_type(&self, problems: &mut Vec<Problem>) {
         let mut first = BTreeMap::new();
         for (name, listener) in self.listeners() {
             let other = *first.entry(listener.service_type).or_insert(name);
@@ -115,7 +131,30 @@ impl Resources {
                     "{}: BrokerListener/{other} has it already, and there may be one of each; add the ports there",
                     listener.service_type
                 );
-                problems.add(&id(Kind::BrokerListener, name), "spec.serviceType", reason);
+                problems.push(problem(
+                    &id(Kind::BrokerListener, name),
+                    "spec.serviceType",
+                    reason,
+                ));
+            }
+        }
+    }
+}
+
+impl Resources {
+    /// In Kubernetes cert-manager issues certificates, and must know by whom.
+    fn issuers(&self, problems: &mut Vec<Problem>) {
+        for (name, listener) in self.listeners() {
+            for (index, port) in listener.ports.iter().enumerate() {
+                let Some(tls) = &port.tls else { continue };
+                let spec = tls.cert_manager_certificate_spec.as_ref();
+                let issuer = spec.and_then(|spec| spec.issuer_ref.as_ref());
+                if tls.mode == TlsMode::Automatic && issuer.is_none() {
+                    let path =
+                        format!("spec.ports[{index}].tls.certManagerCertificateSpec.issuerRef");
+                    let reason = "is missing: in Kubernetes it says which of cert-manager's issuers issues the certificate";
+                    problems.push(problem(&id(Kind::BrokerListener, name), path, reason));
+                }
             }
         }
     }
@@ -127,25 +166,33 @@ impl Broker {
     /// # Errors
     /// [`Invalid`] with each field that cannot change any more.
     pub fn check_change(&self, next: &Broker) -> Result<(), Invalid> {
-        let mut problems = Problems::default();
+        let mut problems = Vec::new();
         let broker = id(Kind::Broker, BROKER_NAME);
         let (was, is) = (
             &self.cardinality.backend_chain,
             &next.cardinality.backend_chain,
         );
         for (field, was, is) in [
-            ("partitions", was.partitions, is.partitions),
-            ("workers", was.workers, is.workers),
+            (
+                "cardinality.backendChain.partitions",
+                was.partitions,
+                is.partitions,
+            ),
+            ("cardinality.backendChain.workers", was.workers, is.workers),
+            (
+                "advanced.shardKeyLevels",
+                self.advanced.shard_key_levels.into(),
+                next.advanced.shard_key_levels.into(),
+            ),
         ] {
             if was != is {
                 let reason = format!(
                     "{is}: cannot change from {was} once the cluster is laid out: sessions and messages would have to move between shards, which is not built yet"
                 );
-                let path = format!("spec.cardinality.backendChain.{field}");
-                problems.add(&broker, path, reason);
+                problems.push(problem(&broker, format!("spec.{field}"), reason));
             }
         }
-        problems.end()
+        Invalid::unless_none(problems)
     }
 }
 
@@ -186,4 +233,12 @@ fn missing(to: &ResourceId) -> String {
 fn id(kind: Kind, name: &str) -> ResourceId {
     let name = name.to_owned();
     ResourceId { kind, name }
+}
+
+fn problem(id: &ResourceId, path: impl Into<String>, reason: impl Into<String>) -> Problem {
+    Problem {
+        resource: id.to_string(),
+        path: path.into(),
+        reason: reason.into(),
+    }
 }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{certificate::CertificateSpec, spelled::spelled};
 
+mod rules;
+
 /// Ports of one service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -21,6 +23,7 @@ pub struct BrokerListener {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_name: Option<String>,
     /// The ports; at least one.
+    #[schemars(length(min = 1))]
     pub ports: Vec<Port>,
 }
 
@@ -28,13 +31,15 @@ pub struct BrokerListener {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Port {
-    /// TCP port: 1 to 65535, unique over all listeners.
+    /// TCP port, unique over all listeners.
+    #[schemars(range(min = 1, max = 65535))]
     pub port: u16,
     /// + The IP address to listen on. By default all of the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
-    /// The port of the nodes, with service type NodePort only.
+    /// The port of the nodes, with service type NodePort only. 0: Kubernetes chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 65535))]
     pub node_port: Option<u16>,
     /// What clients speak.
     #[serde(default)]
@@ -55,11 +60,13 @@ pub struct Port {
     /// + Whose limits CONNACK tells.
     #[serde(default)]
     pub compatibility: Compatibility,
-    /// + Open connections per gateway: at least 1. Without it the open files of the process are the limit.
+    /// + Open connections per gateway. Without it the open files of the process are the limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4294967295u32))]
     pub max_connections: Option<u32>,
-    /// + New connections per gateway and second: at least 1.
+    /// + New connections per gateway and second. Without it there is no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4294967295u32))]
     pub max_connect_rate: Option<u32>,
 }
 
@@ -89,9 +96,12 @@ spelled! {
     /// How Kubernetes makes a listener reachable.
     #[derive(Default)]
     pub enum ServiceType {
+        /// From within the Kubernetes cluster.
         #[default]
         ClusterIp,
+        /// At a port of each Kubernetes node.
         NodePort,
+        /// By a load balancer.
         LoadBalancer,
     }
 }
@@ -100,8 +110,10 @@ spelled! {
     /// What clients of a port speak.
     #[derive(Default)]
     pub enum Protocol {
+        /// MQTT over TCP, or TLS.
         #[default]
         Mqtt,
+        /// MQTT over WebSockets, at the paths `/mqtt` and `/`.
         WebSockets,
     }
 }
@@ -120,9 +132,12 @@ spelled! {
     /// Whether a PROXY header begins a connection.
     #[derive(Default)]
     pub enum ProxyProtocol {
+        /// None does.
         #[default]
         Disabled,
+        /// One that begins so is believed.
         Optional,
+        /// One that does not is closed.
         Required,
     }
 }
@@ -131,9 +146,10 @@ spelled! {
     /// Whose limits CONNACK tells.
     #[derive(Default)]
     pub enum Compatibility {
+        /// Our own.
         #[default]
         None,
-        /// Maximum QoS 1, Receive Maximum 100, no topic alias, no subscription identifiers.
+        /// Those of Azure IoT Operations: Maximum QoS 1, Receive Maximum 100, no topic alias, no subscription identifiers.
         Azure,
     }
 }

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::resource::ResourceId;
-
 /// One thing that is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -40,38 +38,82 @@ impl fmt::Display for Invalid {
     }
 }
 
-/// Gathers problems.
-#[derive(Debug, Default)]
-pub(crate) struct Problems(Vec<Problem>);
+/// Gathers the problems of one resource.
+#[derive(Debug)]
+pub(crate) struct Problems {
+    resource: String,
+    found: Vec<Problem>,
+    /// Fields that were not what they should be, and that something else stands in for.
+    replaced: Vec<String>,
+}
 
 impl Problems {
-    /// Notes what is wrong with a field of a resource.
-    pub fn add(&mut self, id: &ResourceId, path: impl Into<String>, reason: impl Into<String>) {
-        self.0.push(Problem {
-            resource: id.to_string(),
-            path: path.into(),
-            reason: reason.into(),
-        });
-    }
-
-    /// Notes a value outside `from..=to`.
-    pub fn range<T: PartialOrd + fmt::Display>(&mut self, path: &str, value: T, from: T, to: T) {
-        if value < from || value > to {
-            let reason = format!("{value}: must be from {from} to {to}");
-            self.0.push(Problem {
-                resource: String::new(),
-                path: path.to_owned(),
-                reason,
-            });
+    /// None yet.
+    pub fn new(resource: impl Into<String>) -> Problems {
+        Problems {
+            resource: resource.into(),
+            found: Vec::new(),
+            replaced: Vec::new(),
         }
     }
 
-    /// The verdict.
-    pub fn end(self) -> Result<(), Invalid> {
-        if self.0.is_empty() {
+    /// Notes that a field is not what it should be, so that nothing more can be said of what is in it.
+    pub fn misfit(&mut self, path: &str, reason: impl Into<String>) {
+        self.replaced.push(path.to_owned());
+        self.push(path, reason.into());
+    }
+
+    /// Notes a rule that a field breaks. Nothing is said of what stands in for a misfit.
+    pub fn rule(&mut self, path: &str, reason: impl Into<String>) {
+        if !self.is_replaced(path) {
+            self.push(path, reason.into());
+        }
+    }
+
+    /// Notes what a check of a field says.
+    pub fn check(&mut self, path: &str, checked: Result<(), String>) {
+        if let Err(reason) = checked {
+            self.rule(path, reason);
+        }
+    }
+
+    /// Whether something stands in for the field, or for what it is in.
+    pub fn is_replaced(&self, path: &str) -> bool {
+        self.replaced.iter().any(|replaced| {
+            let below = path.strip_prefix(replaced.as_str());
+            below.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        })
+    }
+
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// All that was found.
+    pub fn end(self) -> Vec<Problem> {
+        self.found
+    }
+
+    fn push(&mut self, path: &str, reason: String) {
+        self.found.push(Problem {
+            resource: self.resource.clone(),
+            path: path.to_owned(),
+            reason,
+        });
+    }
+}
+
+impl Invalid {
+    /// The verdict on what was found.
+    ///
+    /// # Errors
+    /// What was found, if it is anything.
+    pub(crate) fn unless_none(found: Vec<Problem>) -> Result<(), Invalid> {
+        if found.is_empty() {
             Ok(())
         } else {
-            Err(Invalid(self.0))
+            Err(Invalid(found))
         }
     }
 }

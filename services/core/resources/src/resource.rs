@@ -6,7 +6,9 @@ use std::{
     sync::Arc,
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer, de, ser::SerializeStruct};
+use serde_json::Value;
 
 use crate::{
     authentication::BrokerAuthentication, authorization::BrokerAuthorization, broker::Broker,
@@ -36,16 +38,22 @@ pub struct ResourceId {
 }
 
 /// What is said of a resource beside its spec.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
     /// 3 to 63 of `a` to `z`, `0` to `9` and `-`; no `-` at either end.
+    #[schemars(
+        length(min = 3, max = 63),
+        regex(pattern = "^[a-z0-9][a-z0-9-]*[a-z0-9]$")
+    )]
     pub name: String,
     /// Without meaning outside Kubernetes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
+    /// Kept for those who find resources by them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Kept for those who wrote them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
@@ -86,6 +94,16 @@ impl fmt::Display for ResourceId {
 }
 
 impl Spec {
+    /// Reads the spec of a kind.
+    pub(crate) fn from_json(kind: Kind, spec: Value) -> Result<Spec, serde_json::Error> {
+        Ok(match kind {
+            Kind::Broker => Spec::Broker(serde_json::from_value(spec)?),
+            Kind::BrokerListener => Spec::BrokerListener(serde_json::from_value(spec)?),
+            Kind::BrokerAuthentication => Spec::BrokerAuthentication(serde_json::from_value(spec)?),
+            Kind::BrokerAuthorization => Spec::BrokerAuthorization(serde_json::from_value(spec)?),
+        })
+    }
+
     pub fn kind(&self) -> Kind {
         match self {
             Spec::Broker(_) => Kind::Broker,
@@ -136,25 +154,12 @@ impl<'de> Deserialize<'de> for Resource {
         struct Written {
             kind: Kind,
             metadata: Metadata,
-            spec: serde_json::Value,
-        }
-        fn typed<T: de::DeserializeOwned, E: de::Error>(
-            spec: serde_json::Value,
-        ) -> Result<Box<T>, E> {
-            serde_json::from_value(spec)
-                .map(Box::new)
-                .map_err(E::custom)
+            spec: Value,
         }
         let written = Written::deserialize(deserializer)?;
-        let spec = written.spec;
         Ok(Resource {
             metadata: written.metadata,
-            spec: match written.kind {
-                Kind::Broker => Spec::Broker(typed(spec)?),
-                Kind::BrokerListener => Spec::BrokerListener(typed(spec)?),
-                Kind::BrokerAuthentication => Spec::BrokerAuthentication(typed(spec)?),
-                Kind::BrokerAuthorization => Spec::BrokerAuthorization(typed(spec)?),
-            },
+            spec: Spec::from_json(written.kind, written.spec).map_err(de::Error::custom)?,
         })
     }
 }
