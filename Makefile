@@ -86,6 +86,10 @@ fuzz: ## Fuzz the codec (needs nightly Rust and cargo-fuzz; FUZZ_SECONDS for eac
 rules: ## Take the rules that are now tested off the list of untested rules
 	CATENA_HOUSE_SHRINK=1 $(TESTS) --test house
 
+.PHONY: schema
+schema: ## Write the JSON Schemas of the resources from their types
+	CATENA_SCHEMA_WRITE=1 $(CARGO) test --package catena-resources --test schema
+
 .PHONY: broker
 broker: protoc
 	$(CARGO) build --workspace

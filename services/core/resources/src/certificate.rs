@@ -76,13 +76,20 @@ spelled! {
     /// The kind of a private key.
     #[derive(Default)]
     pub enum KeyAlgorithm {
+        /// ECDSA over P-256.
         #[default]
         Ec256,
+        /// ECDSA over P-384.
         Ec384,
+        /// ECDSA over P-521.
         Ec521,
+        /// Ed25519.
         Ed25519,
+        /// RSA with 2,048 bits.
         Rsa2048,
+        /// RSA with 4,096 bits.
         Rsa4096,
+        /// RSA with 8,192 bits.
         Rsa8192,
     }
 }
@@ -91,8 +98,10 @@ spelled! {
     /// Whether a renewed certificate has a new key.
     #[derive(Default)]
     pub enum RotationPolicy {
+        /// It has.
         #[default]
         Always,
+        /// It has the old one.
         Never,
     }
 }

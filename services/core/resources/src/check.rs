@@ -242,3 +242,86 @@ fn problem(id: &ResourceId, path: impl Into<String>, reason: impl Into<String>) 
         reason: reason.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse;
+
+    fn all(text: &str) -> Resources {
+        let mut all = Resources::default();
+        for resource in parse(text).unwrap() {
+            all.put(1, resource.into());
+        }
+        all
+    }
+
+    fn cluster() -> Resources {
+        let manifests = "
+apiVersion: catena.dev/v1
+kind: List
+items:
+- {apiVersion: catena.dev/v1, kind: Broker, metadata: {name: default}, spec: {}}
+- {apiVersion: catena.dev/v1, kind: BrokerAuthentication, metadata: {name: people}, spec: {authenticationMethods: [{method: X509}]}}
+- {apiVersion: catena.dev/v1, kind: BrokerAuthorization, metadata: {name: people}, spec: {authorizationPolicies: {}}}
+- {apiVersion: catena.dev/v1, kind: BrokerListener, metadata: {name: one}, spec: {ports: [{port: 1, authenticationRef: people, authorizationRef: people}]}}
+- {apiVersion: catena.dev/v1, kind: BrokerListener, metadata: {name: two}, spec: {ports: [{port: 2, authenticationRef: people}]}}";
+        all(manifests)
+    }
+
+    // A port without its authentication would let everybody in.
+    #[test]
+    fn what_is_referred_to_stays() {
+        let cluster = cluster();
+        assert_eq!(cluster.check(Place::Elsewhere), Ok(()));
+        let people = id(Kind::BrokerAuthentication, "people");
+        let Invalid(problems) = cluster.check_delete(&people).unwrap_err();
+        assert_eq!(problems.len(), 2);
+        assert_eq!(
+            problems[1].to_string(),
+            "BrokerAuthentication/people: cannot be deleted: BrokerListener/two refers to it (spec.ports[0].authenticationRef). Change that first"
+        );
+        assert!(
+            cluster
+                .check_delete(&id(Kind::BrokerListener, "one"))
+                .is_ok()
+        );
+        assert!(
+            cluster
+                .check_delete(&id(Kind::Broker, BROKER_NAME))
+                .is_err()
+        );
+        assert!(cluster.check_delete(&id(Kind::Broker, "other")).is_ok());
+    }
+
+    // Outside Kubernetes no service stands for a listener.
+    #[test]
+    fn service_types_bind_in_kubernetes_alone() {
+        let Invalid(problems) = cluster().check(Place::Kubernetes).unwrap_err();
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].path, "spec.serviceType");
+    }
+
+    // A shard that is somewhere else than its messages has lost them.
+    #[test]
+    fn what_would_move_messages_cannot_change() {
+        let was = Broker::default();
+        let mut next = was.clone();
+        next.cardinality.backend_chain.redundancy_factor = 3;
+        next.advanced.clients.max_subscriptions = 1;
+        assert_eq!(was.check_change(&next), Ok(()));
+        next.cardinality.backend_chain.partitions = 2;
+        next.cardinality.backend_chain.workers = 2;
+        next.advanced.shard_key_levels = 2;
+        let Invalid(problems) = was.check_change(&next).unwrap_err();
+        let paths: Vec<&str> = problems.iter().map(|problem| &*problem.path).collect();
+        assert_eq!(
+            paths,
+            [
+                "spec.cardinality.backendChain.partitions",
+                "spec.cardinality.backendChain.workers",
+                "spec.advanced.shardKeyLevels"
+            ]
+        );
+    }
+}

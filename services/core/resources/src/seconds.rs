@@ -10,7 +10,7 @@ const SECONDS_MAX: f64 = 86_400.0;
 
 /// Milliseconds, written as a number of seconds: `3`, `0.5`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, schemars::JsonSchema)]
-#[schemars(with = "f64")]
+#[schemars(with = "f64", inline)]
 pub struct Seconds {
     millis: u64,
 }
