@@ -1,0 +1,195 @@
+//! Passwords: their hashes are in a secret, a username a key.
+//!
+//! An unknown username costs as much as a wrong password, so that nobody learns from the time which usernames there are.
+
+pub mod hash;
+mod hashing;
+mod remembered;
+mod throttle;
+
+use std::{
+    hash::RandomState,
+    sync::{Mutex, PoisonError},
+    time::Instant,
+};
+
+use aws_lc_rs::rand;
+use catena_mqtt::ReasonCode;
+use catena_resources::authentication::PasswordSettings;
+use catena_secrets::{Secret, Secrets};
+
+use crate::{
+    credentials::Credentials,
+    password::{
+        hash::PASSWORD_BYTES_MAX,
+        hashing::{Hashing, NotChecked},
+        remembered::Remembered,
+        throttle::Throttle,
+    },
+    renewed::{Made, Renewed},
+    verdict::{Accepted, Opinion},
+};
+
+/// What unknown usernames are checked against where the secret has no hash to take the cost from: no password fits.
+const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// What all password methods of the process share.
+pub(crate) struct Passwords {
+    hashing: Hashing,
+    throttle: Mutex<Throttle>,
+    remembered: Mutex<Remembered>,
+}
+
+impl Passwords {
+    pub fn new() -> Passwords {
+        let mut key = [0; 32];
+        // It fails only where the system has no randomness to give; nothing secure can run there.
+        rand::fill(&mut key).expect("the system has randomness");
+        Passwords {
+            hashing: Hashing::new(),
+            throttle: Mutex::new(Throttle::new(RandomState::new())),
+            remembered: Mutex::new(Remembered::new(&key)),
+        }
+    }
+}
+
+impl std::fmt::Debug for Passwords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Passwords")
+    }
+}
+
+/// The method of one resource.
+#[derive(Debug)]
+pub(crate) struct Password {
+    settings: PasswordSettings,
+    /// A hash that costs what those of the secret cost.
+    decoy: Renewed<String>,
+}
+
+impl Password {
+    pub fn new(resource: &str, settings: PasswordSettings, secrets: &Secrets) -> Password {
+        let what = format!("the passwords of {resource}");
+        Password {
+            decoy: Renewed::new(what, secrets),
+            settings,
+        }
+    }
+
+    pub async fn ask(
+        &self,
+        credentials: &Credentials,
+        secrets: &Secrets,
+        shared: &Passwords,
+    ) -> Opinion {
+        let (Some(username), Some(password)) = (&credentials.username, &credentials.password)
+        else {
+            return Opinion::NotRelevant;
+        };
+        if password.len() > PASSWORD_BYTES_MAX {
+            return bad("the password is too long");
+        }
+        let decoy = self.decoy(secrets);
+        let known = self.hash(username, secrets);
+        // A username of one secret is another user than the same of another.
+        let user = format!("{}/{username}", self.settings.secret_ref);
+        let tag = known
+            .as_ref()
+            .ok()
+            .map(|hash| lock(&shared.remembered).tag(&user, password, hash));
+        if tag.is_some_and(|tag| lock(&shared.remembered).knows(&user, &tag, Instant::now())) {
+            return self.accepted(credentials);
+        }
+
+        let attempt = lock(&shared.throttle).attempt(&user, credentials.peer, Instant::now());
+        match attempt {
+            None => {
+                return Opinion::busy(
+                    "too many wrong passwords for this username from this address",
+                );
+            }
+            Some(wait) if wait.is_zero() => {}
+            Some(wait) => tokio::time::sleep(wait).await,
+        }
+        let hash = known.clone().unwrap_or(decoy);
+        let password = password.clone();
+        let right = match shared
+            .hashing
+            .run(move || hash::verify(&password, &hash))
+            .await
+        {
+            Ok(checked) => checked.unwrap_or(false),
+            Err(NotChecked::Busy) => return Opinion::busy("too many passwords wait to be checked"),
+            Err(NotChecked::Ended) => {
+                return Opinion::unavailable("the check of the password was broken off");
+            }
+        };
+        match (known, right, tag) {
+            (Ok(_), true, Some(tag)) => {
+                lock(&shared.throttle).succeeded(&user, credentials.peer);
+                lock(&shared.remembered).remember(&user, tag, Instant::now());
+                self.accepted(credentials)
+            }
+            (known, ..) => {
+                lock(&shared.throttle).failed(&user, credentials.peer, Instant::now());
+                bad(known.err().unwrap_or_else(|| "wrong password".to_owned()))
+            }
+        }
+    }
+
+    /// Why passwords cannot be checked.
+    pub fn problem(&self, secrets: &Secrets) -> Option<String> {
+        self.decoy(secrets);
+        self.decoy.problem()
+    }
+
+    fn accepted(&self, credentials: &Credentials) -> Opinion {
+        let username = credentials.username.clone();
+        let attributes = username
+            .as_ref()
+            .and_then(|username| self.settings.attributes.get(&**username));
+        Opinion::Accepted(Accepted {
+            attributes: attributes.cloned().unwrap_or_default(),
+            username,
+            expires: None,
+        })
+    }
+
+    /// The hash of a user, or why there is none that could be used.
+    fn hash(&self, username: &str, secrets: &Secrets) -> Result<String, String> {
+        let secret = secrets.get(&self.settings.secret_ref, username);
+        let hash = usable(&secret.ok_or("unknown username")?);
+        hash.map_err(|why| format!("the hash of this username cannot be used: {why}"))
+    }
+
+    /// A hash that costs what those of the secret cost; any of them will do.
+    fn decoy(&self, secrets: &Secrets) -> String {
+        let decoy = self.decoy.get(|_| {
+            let hashes = secrets.all(&self.settings.secret_ref);
+            if hashes.is_empty() {
+                return Err(format!(
+                    "there is no secret {:?}, or it is empty",
+                    self.settings.secret_ref
+                ));
+            }
+            let usable = hashes.values().find_map(|secret| usable(secret).ok());
+            Ok(Made::whole(usable.unwrap_or_else(|| DECOY.to_owned())))
+        });
+        decoy.map_or_else(|_| DECOY.to_owned(), |decoy| decoy.as_ref().clone())
+    }
+}
+
+fn usable(secret: &Secret) -> Result<String, String> {
+    let hash = secret.as_text().ok_or("it is not text")?;
+    hash::check(hash).map_err(|why| why.to_string())?;
+    Ok(hash.to_owned())
+}
+
+/// 0x86, and code 4 for 3.1.1.
+fn bad(why: impl Into<String>) -> Opinion {
+    Opinion::denied_with(ReasonCode::BadUserNameOrPassword, why)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
