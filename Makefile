@@ -32,6 +32,10 @@ check: protoc ## Check the formatting and run the linter
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
+.PHONY: deny
+deny: deny-installed ## Check the licences and the sources of all dependencies
+	.tools/deny/bin/cargo-deny --log-level error check licenses bans sources
+
 .PHONY: conformance
 conformance: broker ## Test the statements of MQTT 3.1.1 and 5
 	$(TESTS) --test conformance
@@ -106,6 +110,10 @@ cluster-built: protoc
 .PHONY: clients-installed
 clients-installed:
 	@tests/setup/clients.sh
+
+.PHONY: deny-installed
+deny-installed:
+	@tests/setup/deny.sh
 
 .PHONY: etcd-installed
 etcd-installed:
