@@ -86,6 +86,12 @@ impl Cluster {
             maximum_packet_size: self.broker.packet_bytes_max(),
             session_expiry_max: clients.max_session_expiry_seconds,
             keep_alive_max: clients.max_keep_alive_seconds,
+            server_reference: self
+                .broker
+                .advanced
+                .server_reference
+                .as_deref()
+                .map(Into::into),
             ..defaults
         }
     }

@@ -1,9 +1,6 @@
 //! AUTH, and what the gateway says of the client's proofs. v5 4.12
 
-use catena_mqtt::{
-    Packet, ReasonCode,
-    packet::{Auth, Kind},
-};
+use catena_mqtt::{Packet, ReasonCode, packet::Auth};
 
 use crate::{
     Connection, Outside,
@@ -11,6 +8,18 @@ use crate::{
     input::Now,
     outside::{AuthOutcome, AuthRequest},
 };
+
+/// How far the re-authentication of a live client has come. v5 4.12.1
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reauthentication {
+    Idle,
+    /// The gateway was asked.
+    Asked,
+    /// It is the client's turn.
+    Continues,
+    /// It could not be decided: the client may go on, or begin again.
+    Failed,
+}
 
 impl Connection {
     /// AUTH in the exchange that CONNECT began.
@@ -33,8 +42,14 @@ impl Connection {
     /// AUTH of a live client: re-authentication. v5 4.12.1
     pub(crate) fn on_auth<O: Outside>(&mut self, auth: &Auth, now: Now, outside: &mut O) {
         let begins = auth.reason == ReasonCode::ReAuthenticate;
+        let is_in_place = match self.reauthentication {
+            Reauthentication::Idle => begins,
+            Reauthentication::Continues => !begins,
+            Reauthentication::Failed => true,
+            Reauthentication::Asked => false,
+        };
         // v5 [MQTT-4.12.0-7], [MQTT-4.12.1-1]
-        if self.authentication_method.is_none() || begins == self.reauthenticating {
+        if self.authentication_method.is_none() || !is_in_place {
             return self.fail(ReasonCode::ProtocolError, "AUTH out of place", now, outside);
         }
         if !self.is_method_of(auth) {
@@ -42,7 +57,7 @@ impl Connection {
             // DISCONNECT has no word for a wrong method.
             return self.fail(ReasonCode::ProtocolError, text, now, outside);
         }
-        self.reauthenticating = true;
+        self.reauthentication = Reauthentication::Asked;
         self.ask_about(auth, true, now, outside);
     }
 
@@ -62,8 +77,7 @@ impl Connection {
         };
         let data = auth.data.as_ref();
         let client_id = self.client_id.clone();
-        let guard = self.guard.as_ref();
-        let username = guard.and_then(|guard| guard.identity.username.clone());
+        let username = self.username().cloned();
         let request = AuthRequest::Continue {
             client_id: &client_id,
             username: username.as_deref(),
@@ -87,8 +101,7 @@ impl Connection {
                 AuthOutcome::Accepted { identity, data } => {
                     entering.principal = identity.username.clone();
                     entering.authentication_data = data;
-                    self.identify(identity);
-                    self.enter(entering, now, outside);
+                    self.come_in(entering, identity, now, outside);
                 }
                 AuthOutcome::Continue { data } => {
                     self.phase = Phase::Authenticating {
@@ -104,7 +117,7 @@ impl Connection {
             },
             other => {
                 self.phase = other;
-                if self.reauthenticating && self.is_live() {
+                if self.reauthentication == Reauthentication::Asked && self.is_live() {
                     self.on_reauthenticated(outcome, now, outside);
                 }
             }
@@ -113,24 +126,34 @@ impl Connection {
 
     fn on_reauthenticated<O: Outside>(&mut self, outcome: AuthOutcome, now: Now, outside: &mut O) {
         match outcome {
-            AuthOutcome::Accepted { data, .. } => {
-                self.reauthenticating = false;
+            AuthOutcome::Accepted { identity, data } => {
+                self.reauthentication = Reauthentication::Idle;
+                if self.username() != identity.username.as_ref() {
+                    // The session is that of another [F-4].
+                    let text = "another user than at CONNECT";
+                    return self.fail(ReasonCode::NotAuthorized, text, now, outside);
+                }
+                if identity.is_expired(now) {
+                    return self.fail(ReasonCode::NotAuthorized, "expired", now, outside);
+                }
+                self.identify(identity);
+                if !self.is_still_allowed(outside) {
+                    let text = "not allowed by the authorization policy";
+                    return self.fail(ReasonCode::NotAuthorized, text, now, outside);
+                }
                 self.write_auth(ReasonCode::Success, data, outside);
             }
             AuthOutcome::Continue { data } => {
+                self.reauthentication = Reauthentication::Continues;
                 self.write_auth(ReasonCode::ContinueAuthentication, data, outside);
             }
             AuthOutcome::TryAgain => {
+                self.reauthentication = Reauthentication::Failed;
                 self.write_auth(ReasonCode::ContinueAuthentication, None, outside);
             }
-            AuthOutcome::Refused(reason) => {
-                let valid = reason.is_valid_in(Kind::Disconnect);
-                let reason = if valid {
-                    reason
-                } else {
-                    ReasonCode::NotAuthorized
-                };
-                self.fail(reason, "", now, outside);
+            AuthOutcome::Refused(_) => {
+                let text = "the proof was refused";
+                self.fail(ReasonCode::NotAuthorized, text, now, outside);
             }
         }
     }

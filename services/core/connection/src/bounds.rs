@@ -52,6 +52,14 @@ pub const REQUESTS_MAX: usize = 16;
 /// PUBRELs that wait for the answers to Attach before reading stops `[F-42]`.
 pub const WAITING_RELEASES_MAX: usize = 1024;
 
+/// Filters that are kept of one session while there is a policy; those beyond it are asked of the shards when the policy
+/// changes `[F-90]`.
+pub const HELD_FILTERS_MAX: usize = 10_000;
+
+/// Filters of a resumed session that are no longer granted, and are watched for `[F-90]`. With more the client is closed: they
+/// are unsubscribed by then.
+pub const REVOKED_FILTERS_MAX: usize = 1_000;
+
 /// Subscribes that timed out and whose answers are still remembered, to take them back `[F-33]`. Beyond it the oldest
 /// is forgotten.
 pub const LATE_MAX: usize = 64;

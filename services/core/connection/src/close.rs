@@ -76,7 +76,9 @@ impl Connection {
 
     /// The gateway is going `[F-26]`.
     pub(crate) fn on_drain<O: Outside>(&mut self, reason: ReasonCode, now: Now, outside: &mut O) {
+        let has_reference = self.settings.server_reference.is_some();
         let reason = match (&self.phase, reason) {
+            (_, ReasonCode::ServerShuttingDown) if has_reference => ReasonCode::UseAnotherServer,
             (Phase::Live, reason) => reason,
             // The word of CONNACK.
             (_, ReasonCode::ServerShuttingDown) => ReasonCode::ServerUnavailable,
@@ -109,7 +111,14 @@ impl Connection {
                     expiry,
                     ..self.leave
                 };
-                for timer in [Timer::KeepAlive, Timer::Shared, Timer::Credit, Timer::Hold] {
+                let timers = [
+                    Timer::KeepAlive,
+                    Timer::Shared,
+                    Timer::Credit,
+                    Timer::Hold,
+                    Timer::Expiry,
+                ];
+                for timer in timers {
                     self.timers.stop(timer);
                 }
                 self.timers.set(Timer::Phase, now.plus_millis(LEAVE_MS));
@@ -176,7 +185,7 @@ impl Connection {
     pub(crate) fn last_op(&self, who: catena_shard::Who) -> Disconnect {
         Disconnect {
             who,
-            will: self.leave.will,
+            will: self.leave.will && self.is_will_allowed(),
             expiry: self.leave.expiry,
         }
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use catena_link::Class;
 use catena_mqtt::{
-    Packet, ReasonCode, Version,
+    Packet, QoS, ReasonCode, Version,
     encode::PACKET_SIZE_MAX,
     packet::{Connack, Connect, Kind},
 };
@@ -18,7 +18,7 @@ use catena_shard::{
 use catena_slots::SlotTable;
 
 use crate::{
-    Connection, Outside,
+    Connection, Identity, Outside,
     alias::AliasesOut,
     bounds::{
         ABANDONED_MS, ALIASES_OUT_MAX, CONNACK_MS, PREFETCH_MESSAGES, SHARD_TIME_MS,
@@ -26,7 +26,7 @@ use crate::{
     },
     connection::Phase,
     input::Now,
-    outside::{AuthRequest, Event},
+    outside::{Action, AuthRequest, Event},
     peers::Attach,
     publish_in::is_forbidden,
     timers::Timer,
@@ -55,7 +55,7 @@ impl Connection {
         self.packet_size_max = connect
             .maximum_packet_size
             .map_or(usize::MAX, |maximum| maximum as usize);
-        if let Err(reason) = check(&connect) {
+        if let Err(reason) = check(&connect, self.settings.maximum_qos) {
             return self.refuse(reason, now, outside);
         }
         let assigned = connect.client_id.is_empty();
@@ -87,8 +87,32 @@ impl Connection {
         }
     }
 
-    /// The client is who it says: agrees on the session's terms, and asks the home shard.
-    pub(crate) fn enter<O: Outside>(&mut self, entering: Box<Entering>, now: Now, outside: &mut O) {
+    /// The client is who it says: comes in, if the policy allows it, and its will `[F-20]`.
+    pub(crate) fn come_in<O: Outside>(
+        &mut self,
+        entering: Box<Entering>,
+        identity: Identity,
+        now: Now,
+        outside: &mut O,
+    ) {
+        if identity.is_expired(now) {
+            return self.refuse(ReasonCode::NotAuthorized, now, outside);
+        }
+        self.identify(identity);
+        let will = entering.connect.will.as_ref();
+        // A copy: the received bytes must not live as long as the connection [F-45].
+        self.will_topic = will.map(|will| Box::from(&*will.topic));
+        if !self.allows(Action::Connect, "", outside) {
+            return self.refuse(ReasonCode::NotAuthorized, now, outside);
+        }
+        if will.is_some_and(|will| !self.allows(Action::Publish, &will.topic, outside)) {
+            return self.refuse(ReasonCode::NotAuthorized, now, outside);
+        }
+        self.enter(entering, now, outside);
+    }
+
+    /// Agrees on the session's terms, and asks the home shard.
+    fn enter<O: Outside>(&mut self, entering: Box<Entering>, now: Now, outside: &mut O) {
         let connect = &entering.connect;
         self.expiry = self.session_expiry(connect);
         let receive_maximum = connect.receive_maximum.map_or(u16::MAX, NonZeroU16::get);
@@ -205,7 +229,9 @@ impl Connection {
         let home = self.peers.place(self.home);
         self.peers.at_mut(home).attach = Attach::Yes;
         self.hold_inbound(self.home, &accepted.held, outside);
+        self.take_held(self.home, &accepted.held, now, outside);
         for shard in accepted.shards {
+            // Also if it must leave already: what is no longer granted there goes too.
             self.attach(shard, true, outside);
         }
     }
@@ -223,6 +249,9 @@ impl Connection {
             let asked = connect.session_expiry.unwrap_or(0);
             connack.session_expiry = (self.expiry != asked).then_some(self.expiry);
             connack.receive_maximum = NonZeroU16::new(settings.receive_maximum);
+            connack.maximum_qos =
+                Some(settings.maximum_qos).filter(|maximum| *maximum < QoS::ExactlyOnce);
+            connack.subscription_ids_available = settings.subscription_ids;
             connack.maximum_packet_size = Some(settings.maximum_packet_size)
                 .filter(|maximum| *maximum > 0 && *maximum < PACKET_SIZE_MAX);
             connack.topic_alias_maximum = settings.topic_alias_maximum;
@@ -322,7 +351,7 @@ pub(crate) fn window_bytes(slots: &SlotTable) -> u32 {
     (WINDOW_BYTES / slots.shard_count().max(1) as u32).max(WINDOW_BYTES_MIN)
 }
 
-fn check(connect: &Connect) -> Result<(), ReasonCode> {
+fn check(connect: &Connect, maximum_qos: QoS) -> Result<(), ReasonCode> {
     if connect.client_id.is_empty() {
         let allowed = match connect.version {
             // 3.1 asks for 1 to 23 characters; longer ones do no harm.
@@ -337,6 +366,10 @@ fn check(connect: &Connect) -> Result<(), ReasonCode> {
     }
     match &connect.will {
         Some(will) if is_forbidden(&will.topic) => Err(ReasonCode::TopicNameInvalid),
+        // v5 [MQTT-3.2.2-12]
+        Some(will) if connect.version.is_v5() && will.qos > maximum_qos => {
+            Err(ReasonCode::QosNotSupported)
+        }
         _ => Ok(()),
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     Input, Outside, Settings,
     alias::{AliasesIn, AliasesOut},
     answers::Answers,
+    authenticate::Reauthentication,
     bounds::{
         OUTPUT_READ_STOP_BYTES, PARKED_BYTES_MAX, PARKED_V3_MAX, REQUESTS_MAX, UNANSWERED_V3_MAX,
         WAITING_RELEASES_MAX,
@@ -97,9 +98,11 @@ pub struct Connection {
     /// The session was there before.
     pub(crate) resumed: bool,
     pub(crate) authentication_method: Option<ByteString>,
-    pub(crate) reauthenticating: bool,
+    pub(crate) reauthentication: Reauthentication,
     /// `None`: an anonymous client, which may do anything.
     pub(crate) guard: Option<Box<Guard>>,
+    /// Where the will goes, if there is one: a policy may come that does not allow it.
+    pub(crate) will_topic: Option<Box<str>>,
     /// Milliseconds of silence after which the client is closed; 0: none.
     pub(crate) silence_ms: u64,
     pub(crate) last_packet: Now,
@@ -186,8 +189,9 @@ impl Connection {
             expiry: 0,
             resumed: false,
             authentication_method: None,
-            reauthenticating: false,
+            reauthentication: Reauthentication::Idle,
             guard: Guard::new(policy),
+            will_topic: None,
             silence_ms: 0,
             last_packet: now,
             peers: Peers::default(),
@@ -300,6 +304,11 @@ impl Connection {
     /// Whether the client was told yes, and is not leaving.
     pub fn is_live(&self) -> bool {
         matches!(self.phase, Phase::Live)
+    }
+
+    /// The home shard is asked.
+    pub(crate) fn is_connecting(&self) -> bool {
+        matches!(self.phase, Phase::Asking(_) | Phase::Connecting(_))
     }
 
     pub(crate) fn is_v5(&self) -> bool {
@@ -435,6 +444,7 @@ impl Connection {
                 Timer::Shared => self.on_shared_time(now),
                 Timer::Credit => self.send_credits(outside),
                 Timer::Hold => self.on_hold_time(now, outside),
+                Timer::Expiry => self.on_expiry_time(now, outside),
             }
         }
     }

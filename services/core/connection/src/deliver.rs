@@ -16,6 +16,7 @@ use crate::{
     bounds::{CREDIT_MESSAGES, CREDIT_MS, KEPT_CAPACITY, SHARED_WAIT_MS, WAITING_MAX},
     connect::window_bytes,
     connection::{Phase, packet_id},
+    guard::Guard,
     input::{Delivery, Now},
     output::HIGH_WATER_BYTES,
     outside::Event,
@@ -102,6 +103,11 @@ impl Connection {
                 return self.keep_waiting(place, pending(delivery.message, target, expires, now));
             }
             _ => return,
+        }
+        let may_receive = |guard: &Guard| guard.may_receive(&delivery.message.topic);
+        if !self.guard.as_deref().is_none_or(may_receive) {
+            let withheld = pending(delivery.message, target, expires, now);
+            return self.discard(place, &withheld.outgoing(), now, outside);
         }
         let congested = outside.output().len() >= HIGH_WATER_BYTES;
         if target.qos == QoS::AtMostOnce && !target.counted {

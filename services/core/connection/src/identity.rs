@@ -17,3 +17,10 @@ pub struct Identity {
     /// When this is no longer so: the connection is closed then. `None`: never.
     pub expires: Option<Now>,
 }
+
+impl Identity {
+    /// Whether it is no longer so at `now`.
+    pub fn is_expired(&self, now: Now) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+}

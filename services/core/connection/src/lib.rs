@@ -31,6 +31,7 @@ mod publish_in;
 mod release;
 mod requests;
 mod subscribe;
+mod subscriptions;
 mod switches;
 mod takeover;
 mod timers;

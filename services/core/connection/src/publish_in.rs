@@ -16,7 +16,7 @@ use crate::{
     answers::{self, AnswerClass},
     bounds::HOLD_MS,
     input::Now,
-    outside::Event,
+    outside::{Action, Event},
     parking::Parked,
     release::Arrival,
     timers::Timer,
@@ -50,6 +50,10 @@ impl Connection {
         match self.resolve_topic(topic, &publish) {
             Ok(topic) => publish.topic = topic,
             Err(reason) => return self.fail(reason, "topic alias", now, outside),
+        }
+        // v5 [MQTT-3.2.2-11]
+        if self.is_v5() && publish.qos > self.settings.maximum_qos {
+            return self.fail(ReasonCode::QosNotSupported, "", now, outside);
         }
         let id = publish.packet_id.map_or(0, |id| id.get());
         match publish.qos {
@@ -95,6 +99,9 @@ impl Connection {
         if is_forbidden(&publish.topic) {
             return outside.count(Event::PublishRefused(ReasonCode::TopicNameInvalid));
         }
+        if !self.allows(Action::Publish, &publish.topic, outside) {
+            return;
+        }
         self.counter = self.counter.wrapping_add(1);
         let token = answers::token(AnswerClass::Silent, 0);
         self.submit(publish, token, 0, now, outside);
@@ -117,6 +124,12 @@ impl Connection {
             self.acknowledging.answer(sequence, reason);
             return self.write_pubacks(outside);
         }
+        if !self.allows(Action::Publish, &publish.topic, outside) {
+            // Below 5 it looks like a success: there is no word for "no".
+            self.acknowledging
+                .answer(sequence, ReasonCode::NotAuthorized);
+            return self.write_pubacks(outside);
+        }
         let token = answers::token(AnswerClass::Qos1, sequence);
         self.submit(publish, token, 0, now, outside);
     }
@@ -135,6 +148,11 @@ impl Connection {
         }
         let shard = outside.slots().topic(&publish.topic);
         let topic = xxh3_64(publish.topic.as_bytes());
+        // What was allowed when it came first is not published again, and its exchange goes on.
+        if !self.has_arrived(id, topic) && !self.allows(Action::Publish, &publish.topic, outside) {
+            // 5: this ends the exchange. Below, PUBREL follows, and is answered like that of any unknown id.
+            return self.answer_pubrec_now(id, ReasonCode::NotAuthorized, outside);
+        }
         match self.arrive(id, shard, topic, outside) {
             // v5 [MQTT-4.3.3-10]
             Arrival::Resend => self.answer_pubrec_now(id, ReasonCode::Success, outside),

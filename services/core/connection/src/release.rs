@@ -90,6 +90,12 @@ impl Connection {
         Arrival::New
     }
 
+    /// Whether a QoS 2 publish with this id came to this topic over this connection, and is not yet released.
+    pub(crate) fn has_arrived(&self, id: u16, topic: u64) -> bool {
+        let known = self.inbound.get(id);
+        known.is_some_and(|known| known.topic == Some(topic) && known.state != State::Releasing)
+    }
+
     /// The publish waits until `old` has forgotten its id.
     fn replace<O: Outside>(&mut self, id: u16, old: ShardId, outside: &mut O) {
         if let Some(inbound) = self.inbound.get_mut(id) {

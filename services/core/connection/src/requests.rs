@@ -37,7 +37,19 @@ impl Body {
 pub(crate) struct Wanted {
     /// `None`: it is not valid.
     pub filter: Option<Filter>,
+    /// The policy does not allow it: no shard is asked.
+    pub is_denied: bool,
     pub options: Option<SubscriptionOptions>,
+}
+
+impl Wanted {
+    pub fn new(filter: &ByteString, options: Option<SubscriptionOptions>) -> Wanted {
+        Wanted {
+            filter: Filter::parse(filter.clone()).ok(),
+            is_denied: false,
+            options,
+        }
+    }
 }
 
 /// A shard's share of a round.

@@ -1,7 +1,7 @@
 //! What Broker and listener say of connections.
 
 use bytestring::ByteString;
-use catena_mqtt::encode::PACKET_SIZE_MAX;
+use catena_mqtt::{QoS, encode::PACKET_SIZE_MAX};
 
 /// Settings of connections, shared by all of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +10,11 @@ pub struct Settings {
     pub receive_maximum: u16,
     /// Upper bound of the Receive Maximum that a client asks for. 1 to 65,535.
     pub client_receive_maximum_max: u16,
+    /// The highest QoS that a client of 5 may publish with, and is granted; told in CONNACK. Earlier versions have no word for
+    /// it, and are not held to it.
+    pub maximum_qos: QoS,
+    /// Whether a client may give subscription identifiers; told in CONNACK.
+    pub subscription_ids: bool,
     /// Bytes of a whole packet from a client; told in CONNACK.
     pub maximum_packet_size: u32,
     /// Topic aliases that a client may set; 0: none.
@@ -22,11 +27,30 @@ pub struct Settings {
     pub server_reference: Option<ByteString>,
 }
 
+/// The Receive Maximum of the Azure IoT Operations MQTT broker.
+const AZURE_RECEIVE_MAXIMUM: u16 = 100;
+
+impl Settings {
+    /// The same for a port with `compatibility: Azure`: what CONNACK says is what that broker says, and clients are held
+    /// to it.
+    pub fn like_azure(self) -> Settings {
+        Settings {
+            receive_maximum: self.receive_maximum.min(AZURE_RECEIVE_MAXIMUM),
+            maximum_qos: QoS::AtLeastOnce,
+            topic_alias_maximum: 0,
+            subscription_ids: false,
+            ..self
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
             receive_maximum: 1024,
             client_receive_maximum_max: u16::MAX,
+            maximum_qos: QoS::ExactlyOnce,
+            subscription_ids: true,
             maximum_packet_size: PACKET_SIZE_MAX,
             topic_alias_maximum: 32,
             session_expiry_max: 3600,

@@ -1,7 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE: one at a time, from the filters' shards to one answer `[F-31]`.
 
 use catena_mqtt::{
-    Filter, Packet, ReasonCode,
+    Filter, Packet, QoS, ReasonCode,
     packet::{self, RetainHandling, Suback, Unsuback},
 };
 use catena_shard::{
@@ -41,9 +41,20 @@ impl Connection {
             return self.fail(ReasonCode::ProtocolError, text, now, outside);
         }
         let id = subscribe.subscription_id.filter(|id| *id > 0);
+        // v5 3.2.2.3.12
+        if id.is_some() && !self.settings.subscription_ids {
+            let reason = ReasonCode::SubscriptionIdentifiersNotSupported;
+            return self.fail(reason, "", now, outside);
+        }
+        // v5 [MQTT-3.2.2-9]
+        let qos_max = if self.is_v5() {
+            self.settings.maximum_qos
+        } else {
+            QoS::ExactlyOnce
+        };
         let filters = subscribe.filters.into_iter().map(|wanted| {
             let options = SubscriptionOptions {
-                qos: wanted.qos,
+                qos: wanted.qos.min(qos_max),
                 no_local: wanted.no_local,
                 retain_as_published: wanted.retain_as_published,
                 retain_handling: wanted.retain_handling,
@@ -171,24 +182,21 @@ impl Connection {
         };
         let from = request.codes.len();
         let to = request.body.len().min(from + FILTERS_PER_OP_MAX);
-        let filters: Vec<Wanted> = match &request.body {
+        let mut filters: Vec<Wanted> = match &request.body {
             Body::Subscribe(filters) => filters[from..to]
                 .iter()
-                .map(|(filter, options)| Wanted {
-                    filter: Filter::parse(filter.clone()).ok(),
-                    options: Some(*options),
-                })
+                .map(|(filter, options)| Wanted::new(filter, Some(*options)))
                 .collect(),
             Body::Unsubscribe(filters) => filters[from..to]
                 .iter()
-                .map(|filter| Wanted {
-                    filter: Filter::parse(filter.clone()).ok(),
-                    options: None,
-                })
+                .map(|filter| Wanted::new(filter, None))
                 .collect(),
         };
         let subscribes = matches!(request.body, Body::Subscribe(_));
         let token = requests.next_token();
+        if subscribes && self.guard.is_some() {
+            self.judge_filters(&mut filters, outside);
+        }
         let parts = self.parts(&filters, outside);
         for part in &parts {
             if subscribes {
@@ -218,7 +226,7 @@ impl Connection {
         let slots = outside.slots();
         let mut places = vec![Vec::new(); slots.shard_count()];
         for (place, wanted) in filters.iter().enumerate() {
-            let Some(filter) = &wanted.filter else {
+            let Some(filter) = wanted.filter.as_ref().filter(|_| !wanted.is_denied) else {
                 continue;
             };
             let place = place as u16;
@@ -385,8 +393,12 @@ impl Connection {
                 });
             }
         }
+        let granted: Vec<bool> = codes.iter().map(|code| !code.is_error()).collect();
         if let Some(request) = requests.queue.front_mut() {
             request.codes.extend(codes);
+        }
+        if self.guard.is_some() {
+            self.note_filters(&round.filters, &granted);
         }
         let Some(who) = self.session else { return };
         for (shard, filters) in follow_up.replay {
@@ -401,7 +413,7 @@ impl Connection {
         }
     }
 
-    fn send_take_back<O: Outside>(
+    pub(crate) fn send_take_back<O: Outside>(
         &mut self,
         shard: ShardId,
         filters: Vec<Filter>,
@@ -466,11 +478,12 @@ impl Connection {
             return;
         };
         let Attach::Sent { resume } = self.peers.at(place).attach else {
-            return;
+            return self.on_held_told(shard, &attached.held, now, outside);
         };
         self.peers.at_mut(place).attach = Attach::Yes;
         self.attaching -= 1;
         self.hold_inbound(shard, &attached.held, outside);
+        self.take_held(shard, &attached.held, now, outside);
         if resume {
             self.resuming -= 1;
             if self.resuming == 0 {
@@ -496,6 +509,9 @@ impl FollowUp {
         let Some(filter) = &wanted.filter else {
             return ReasonCode::TopicFilterInvalid;
         };
+        if wanted.is_denied {
+            return ReasonCode::NotAuthorized;
+        }
         let answers = || {
             round.parts.iter().filter_map(move |part| {
                 let index = part.places.binary_search(&place).ok()?;

@@ -19,9 +19,11 @@ pub(crate) enum Timer {
     Credit,
     /// A client of 3.1.1 has been held long enough.
     Hold,
+    /// What proved who the client is expires.
+    Expiry,
 }
 
-const TIMERS: [Timer; 7] = [
+const TIMERS: [Timer; 8] = [
     Timer::Phase,
     Timer::KeepAlive,
     Timer::Request,
@@ -29,6 +31,7 @@ const TIMERS: [Timer; 7] = [
     Timer::Shared,
     Timer::Credit,
     Timer::Hold,
+    Timer::Expiry,
 ];
 
 const OFF: u64 = u64::MAX;

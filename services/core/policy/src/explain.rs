@@ -31,7 +31,7 @@ pub enum Action<'a> {
 }
 
 /// Whether something is allowed, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Explanation {
     /// The first entry that allows it; `None`: it is denied.
     pub granted: Option<Grant>,
@@ -111,43 +111,30 @@ struct Judged {
 impl Policy {
     /// Why `principal` may or may not do `action`.
     pub fn explain(&self, principal: &Principal, action: Action<'_>) -> Explanation {
-        let mut explanation = Explanation {
-            granted: None,
-            near_misses: Vec::new(),
-            near_misses_left_out: 0,
-        };
+        let mut explanation = Explanation::default();
         for (index, rule) in self.spec.authorization_policies.rules.iter().enumerate() {
             let matched = matched(&rule.principals, principal);
             for (resource, judged) in judge_rule(rule, principal, action) {
                 let why = match (&matched, judged.why) {
-                    (_, Some(why)) => why,
-                    (None, None) => Why::OtherPrincipal,
-                    (Some(_), None) => {
-                        let entry = judged.entry(resource);
-                        let grant = Grant {
+                    (Some(principal), None) => {
+                        return Explanation::granted(Grant {
                             rule: index,
-                            principal: matched.clone().unwrap_or(MatchedPrincipal::AnyClientId),
-                            entry,
-                        };
-                        return Explanation {
-                            granted: Some(grant),
-                            near_misses: Vec::new(),
-                            near_misses_left_out: 0,
-                        };
+                            principal: principal.clone(),
+                            entry: judged.entry(resource),
+                        });
                     }
-                };
-                if matched.is_none() && why != Why::OtherPrincipal {
+                    (Some(_), Some(why)) => why,
+                    (None, None) => Why::OtherPrincipal,
                     // Two things are missing.
-                    continue;
-                }
+                    (None, Some(_)) => continue,
+                };
                 if explanation.near_misses.len() >= NEAR_MISSES_MAX {
                     explanation.near_misses_left_out += 1;
                     continue;
                 }
-                let entry = judged.entry(resource);
                 explanation.near_misses.push(NearMiss {
                     rule: index,
-                    entry,
+                    entry: judged.entry(resource),
                     why,
                 });
             }
@@ -157,6 +144,13 @@ impl Policy {
 }
 
 impl Explanation {
+    fn granted(grant: Grant) -> Explanation {
+        Explanation {
+            granted: Some(grant),
+            ..Explanation::default()
+        }
+    }
+
     /// Whether it is allowed.
     pub fn is_allowed(&self) -> bool {
         self.granted.is_some()

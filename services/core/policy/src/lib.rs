@@ -19,6 +19,9 @@ mod template;
 mod topic;
 mod trie;
 
+#[cfg(test)]
+mod tests;
+
 pub use access::Access;
 pub use catena_resources::Attributes;
 pub use explain::{Action, Explanation};

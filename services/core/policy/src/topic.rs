@@ -5,7 +5,7 @@ use crate::template::{Lacking, Part, Values, Variables};
 /// The first level of the filter of a shared subscription.
 const SHARE: &str = "$share";
 
-/// A pattern that is valid, level by level. `+/#` is kept as `#`, which matches the same: every topic has a level.
+/// A pattern that is valid, level by level.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TopicPattern(pub Vec<Level>);
 
@@ -45,18 +45,18 @@ impl TopicPattern {
         if before_last.contains(&Level::Rest) {
             return None;
         }
-        if levels == [Level::One, Level::Rest] {
-            levels.remove(0);
-        }
         Some(TopicPattern(levels))
     }
 
-    /// Without `$share/GROUP/`, as far as that was written: what comes from a client makes no share.
+    /// Without `$share/GROUP/`, as far as that was written: what comes from a client makes neither a share nor a group.
     pub fn without_share(mut self) -> Option<TopicPattern> {
         if self.0.first() != Some(&Level::Literal(SHARE.to_owned())) {
             return Some(self);
         }
-        let is_share = self.0.len() > 2 && !matches!(self.0[1], Level::One | Level::Rest);
+        let is_share = match &self.0[..] {
+            [_, Level::Literal(group), _, ..] => !group.is_empty(),
+            _ => false,
+        };
         self.0.drain(..2.min(self.0.len()));
         is_share.then_some(self)
     }
@@ -65,7 +65,7 @@ impl TopicPattern {
     /// `$share/GROUP/`.
     pub fn covers(&self, values: &Values, asked: &str) -> bool {
         let is_hidden = asked.starts_with('$');
-        let mut rest = Some(asked);
+        let mut rest = Some(plain(asked));
         for (depth, level) in self.0.iter().enumerate() {
             // [MQTT-4.7.2-1]
             if is_hidden && depth == 0 && matches!(level, Level::One | Level::Rest) {
@@ -141,6 +141,16 @@ impl TopicPattern {
     }
 }
 
+/// A filter that matches the same as `asked`, with every level written out that its topics must have: there is no topic
+/// without a level, and none of one empty level.
+pub(crate) fn plain(asked: &str) -> &str {
+    match asked {
+        "#" => "+/#",
+        "/#" => "/+/#",
+        asked => asked,
+    }
+}
+
 /// The first level, and what follows it.
 pub(crate) fn split(rest: &str) -> (&str, Option<&str>) {
     match rest.split_once('/') {
@@ -157,10 +167,10 @@ fn push_literal(level: &mut Vec<Part>, text: Option<&str>) {
 
 impl Level {
     /// `None`: a wildcard that is not alone in its level.
-    fn of(mut parts: Vec<Part>) -> Option<Level> {
+    fn of(parts: Vec<Part>) -> Option<Level> {
         let is_wild =
             |part: &Part| matches!(part, Part::Literal(text) if text.contains(['+', '#']));
-        match &mut parts[..] {
+        match &parts[..] {
             [] => Some(Level::Literal(String::new())),
             [Part::Literal(text)] => match text.as_str() {
                 "+" => Some(Level::One),
@@ -169,7 +179,7 @@ impl Level {
                 text => Some(Level::Literal(text.to_owned())),
             },
             parts if parts.iter().any(is_wild) => None,
-            parts => Some(Level::Template(parts.to_vec())),
+            _ => Some(Level::Template(parts)),
         }
     }
 }

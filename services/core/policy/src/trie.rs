@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::{
     reach::{Reach, RuleId},
     template::{Part, Values},
-    topic::{Level, TopicPattern, split},
+    topic::{Level, TopicPattern, plain, split},
 };
 
 /// All patterns of one method.
@@ -84,7 +84,7 @@ impl Trie {
         let is_hidden = asked.starts_with('$');
         // Not by recursion: a topic may have 65,536 levels.
         let mut todo: SmallVec<[(u32, Option<&str>); 16]> = SmallVec::new();
-        todo.push((0, Some(asked)));
+        todo.push((0, Some(plain(asked))));
         while let Some((at, rest)) = todo.pop() {
             let node = &self.nodes[at as usize];
             // [MQTT-4.7.2-1]
