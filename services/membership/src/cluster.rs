@@ -6,7 +6,7 @@ use std::{
 };
 
 use catena_chain::{Configuration, Incarnation};
-use catena_resources::{Broker, QueueStrategy, Resources};
+use catena_resources::{Broker, QueueStrategy, Resources, SharedStrategy};
 use catena_slots::ShardId;
 use catena_topology::{GatewayIncarnation, Layout};
 
@@ -47,17 +47,24 @@ impl Cluster {
             let chain = self.chains.get(&shard);
             chain.map_or(1, |configuration| configuration.generation.0.max(1))
         };
-        let clients = &self.broker.advanced.clients;
+        let advanced = &self.broker.advanced;
+        let clients = &advanced.clients;
         let queue = clients.subscriber_queue_limit;
-        let buffer_bytes = self.broker.memory_profile.buffer_bytes();
         Some(catena_shard::Settings {
             version: self.settings_version,
             generations: slots.shards().map(generation).collect(),
-            buffer_bytes,
+            buffer_bytes: self.broker.memory_profile.buffer_bytes(),
             message_expiry_max: clients.max_message_expiry_seconds,
             queue_length_max: queue.length,
             queue_drop_oldest: queue.strategy == QueueStrategy::DropOldest,
-            retained_bytes_max: buffer_bytes / 4,
+            retained_messages_max: advanced.retained.max_messages,
+            retained_bytes_max: self.broker.retained_bytes_max(),
+            subscriptions_max: clients.max_subscriptions,
+            shared_strategy: match advanced.shared_subscriptions.strategy {
+                SharedStrategy::RoundRobin => catena_shard::SharedStrategy::RoundRobin,
+                SharedStrategy::LeastInflight => catena_shard::SharedStrategy::LeastInflight,
+                SharedStrategy::TopicHash => catena_shard::SharedStrategy::TopicHash,
+            },
             ..catena_shard::Settings::new(shard, slots.clone())
         })
     }
@@ -79,20 +86,59 @@ impl Cluster {
     /// What clients may ask for.
     pub fn client_settings(&self) -> catena_connection::Settings {
         let defaults = catena_connection::Settings::default();
-        let clients = &self.broker.advanced.clients;
+        let advanced = &self.broker.advanced;
+        let (clients, server_reference) = (&advanced.clients, &advanced.server_reference);
         catena_connection::Settings {
             receive_maximum: defaults.receive_maximum.min(clients.max_receive_maximum),
             client_receive_maximum_max: clients.max_receive_maximum,
             maximum_packet_size: self.broker.packet_bytes_max(),
             session_expiry_max: clients.max_session_expiry_seconds,
             keep_alive_max: clients.max_keep_alive_seconds,
-            server_reference: self
-                .broker
-                .advanced
-                .server_reference
-                .as_deref()
-                .map(Into::into),
+            server_reference: server_reference.clone().map(Into::into),
             ..defaults
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use catena_slots::SlotTable;
+
+    use super::*;
+
+    // A limit that an administrator sets, and that no shard hears of, is found when it is needed.
+    #[test]
+    fn what_the_broker_says_reaches_shards_and_connections() {
+        let layout = Layout {
+            partitions: 1,
+            workers: 1,
+            slots: SlotTable::even(1, 0).unwrap(),
+        };
+        let mut cluster = Cluster {
+            layout: Some(layout),
+            ..Cluster::default()
+        };
+        let defaults = cluster.shard_settings(ShardId(0)).unwrap();
+        assert_eq!(
+            defaults.retained_bytes_max,
+            catena_shard::entry::BUFFER_BYTES_DEFAULT / 4
+        );
+        let advanced = &mut cluster.broker.advanced;
+        advanced.retained.max_messages = Some(7);
+        advanced.retained.max_bytes = Some(8);
+        advanced.clients.max_subscriptions = 9;
+        advanced.shared_subscriptions.strategy = SharedStrategy::TopicHash;
+        advanced.server_reference = Some("b.example.com:1883".to_owned());
+        let settings = cluster.shard_settings(ShardId(0)).unwrap();
+        assert_eq!(settings.retained_messages_max, Some(7));
+        assert_eq!(settings.retained_bytes_max, 8);
+        assert_eq!(settings.subscriptions_max, 9);
+        assert_eq!(
+            settings.shared_strategy,
+            catena_shard::SharedStrategy::TopicHash
+        );
+        let client = cluster.client_settings();
+        let reference = client.server_reference.as_deref();
+        assert_eq!(reference, Some("b.example.com:1883"));
     }
 }

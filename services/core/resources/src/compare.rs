@@ -107,7 +107,8 @@ fn object(shape: &Shape, node: Node, path: &str, problems: &mut Problems) -> Val
     let (Form::Object(fields), Node::Map(nodes)) = (&shape.form, node) else {
         return Value::Null;
     };
-    let names: Vec<String> = nodes.iter().map(|(name, _)| name.clone()).collect();
+    let present = |field: &&FieldShape| nodes.iter().any(|(name, _)| *name == field.name);
+    let present: Vec<&FieldShape> = fields.iter().filter(present).collect();
     let mut object = Map::new();
     for (name, node) in nodes {
         if let Some(field) = fields.iter().find(|field| field.name == name) {
@@ -121,8 +122,8 @@ fn object(shape: &Shape, node: Node, path: &str, problems: &mut Problems) -> Val
         let known = fields.iter().map(|field| field.name.as_str());
         problems.misfit(&join(path, &name), unknown_field(&name, known.clone()));
         // What was meant is taken for what is there, so that it is not missed too.
-        let meant = nearest(&name, known).filter(|meant| !names.iter().any(|name| name == meant));
-        let field = meant.and_then(|meant| shape.field(meant));
+        let meant = nearest(&name, known).and_then(|meant| shape.field(meant));
+        let field = meant.filter(|meant| !present.iter().any(|field| field.name == meant.name));
         if let Some(FieldShape {
             name: meant, shape, ..
         }) = field

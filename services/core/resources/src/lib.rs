@@ -39,7 +39,7 @@ pub use broker::{
 pub use check::{Place, Reference};
 pub use listener::BrokerListener;
 pub use parse::{API_VERSION_SYNONYMS, parse};
-pub use problem::{Invalid, Problem};
+pub use problem::{Invalid, PROBLEMS_MAX, Problem};
 pub use ratio::Ratio;
 pub use resource::{
     API_VERSION, BROKER_NAME, Kind, Metadata, Resource, ResourceId, Resources, Spec, Stored,

@@ -18,7 +18,7 @@ use crate::{
     document::{Node, documents},
     form,
     listener::BrokerListener,
-    problem::{Invalid, Problem, Problems},
+    problem::{Invalid, PROBLEMS_MAX, Problem, Problems},
     resource::{API_VERSION, BROKER_NAME, Kind, Metadata, Resource, ResourceId, Spec},
     rules::Rules,
     shape::Shape,
@@ -167,6 +167,9 @@ impl Reader {
     }
 
     fn manifest(&mut self, manifest: Node, place: &str) {
+        if self.problems.len() >= PROBLEMS_MAX {
+            return;
+        }
         let mut problems = Problems::new(label(&manifest, place));
         if let Some(manifest) = Manifest::read(manifest, &mut problems)
             && let Some(resource) = manifest.resource(&mut problems)
@@ -174,6 +177,15 @@ impl Reader {
             self.found(resource, place, &mut problems);
         }
         self.problems.extend(problems.end());
+        if self.problems.len() >= PROBLEMS_MAX {
+            self.problems.truncate(PROBLEMS_MAX);
+            let reason = format!("there may be more: {PROBLEMS_MAX} problems are told at once");
+            self.problems.push(Problem {
+                resource: String::new(),
+                path: String::new(),
+                reason,
+            });
+        }
     }
 
     fn found(&mut self, resource: Resource, place: &str, problems: &mut Problems) {
@@ -327,5 +339,31 @@ fn label(manifest: &Node, place: &str) -> String {
         (Some(kind), _) if place.is_empty() => kind.to_string(),
         (Some(kind), _) => format!("{kind} ({place})"),
         _ => place.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // A manifest of nothing but mistakes must not take more memory and time than any other of its size.
+    #[test]
+    fn problems_are_bounded() {
+        let manifest = |topics: &str| {
+            let rule = format!("{{brokerResources: [{{method: Publish, topics: [{topics}]}}]}}");
+            format!(
+                "apiVersion: catena.dev/v1\nkind: BrokerAuthorization\nmetadata: {{name: many}}\nspec: {{authorizationPolicies: {{rules: [{rule}]}}}}\n---\n"
+            )
+        };
+        for topics in ["{}, ".repeat(20_000), "\"\", ".repeat(20_000)] {
+            let text = manifest(&topics) + &manifest("1");
+            let Invalid(problems) = parse(&text).unwrap_err();
+            assert_eq!(problems.len(), PROBLEMS_MAX + 1);
+        }
+        let fields: String = (0..20_000)
+            .map(|field| format!("spec{field}: 1\n"))
+            .collect();
+        let Invalid(problems) = parse(&fields).unwrap_err();
+        assert_eq!(problems.len(), PROBLEMS_MAX + 1);
     }
 }

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Most problems that are told of one text. Nobody reads more, and each costs memory.
+pub const PROBLEMS_MAX: usize = 200;
+
 /// One thing that is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -59,13 +62,15 @@ impl Problems {
 
     /// Notes that a field is not what it should be, so that nothing more can be said of what is in it.
     pub fn misfit(&mut self, path: &str, reason: impl Into<String>) {
-        self.replaced.push(path.to_owned());
-        self.push(path, reason.into());
+        if !self.is_full() {
+            self.replaced.push(path.to_owned());
+            self.push(path, reason.into());
+        }
     }
 
     /// Notes a rule that a field breaks. Nothing is said of what stands in for a misfit.
     pub fn rule(&mut self, path: &str, reason: impl Into<String>) {
-        if !self.is_replaced(path) {
+        if !self.is_full() && !self.is_replaced(path) {
             self.push(path, reason.into());
         }
     }
@@ -83,6 +88,11 @@ impl Problems {
             let below = path.strip_prefix(replaced.as_str());
             below.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         })
+    }
+
+    /// Whether so many were found that no more are noted.
+    pub fn is_full(&self) -> bool {
+        self.found.len() >= PROBLEMS_MAX
     }
 
     /// Whether nothing was found.
