@@ -4,7 +4,7 @@ use catena_connection::{input::Now, outside::Denial};
 use catena_shard::ConnId;
 use tracing::info;
 
-use crate::limits::{DENIALS_LOGGED_MAX, DENIALS_LOGGED_MS};
+use crate::limits::{DENIALS_LOGGED_BYTES, DENIALS_LOGGED_MAX, DENIALS_LOGGED_MS};
 
 /// How many denials were logged of late, by one worker.
 #[derive(Debug, Default)]
@@ -24,11 +24,11 @@ impl Denials {
         };
         info!(
             conn = conn.0,
-            client_id = denial.client_id,
-            username = denial.username,
+            client_id = front(denial.client_id),
+            username = denial.username.map(front),
             policy = denial.policy.name(),
             action = ?denial.action,
-            topic = denial.topic,
+            topic = front(denial.topic),
             left_out,
             "not allowed"
         );
@@ -48,6 +48,15 @@ impl Denials {
     }
 }
 
+/// As much of what a client has chosen as goes into a line.
+fn front(text: &str) -> &str {
+    let mut end = text.len().min(DENIALS_LOGGED_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,5 +73,14 @@ mod tests {
         }
         assert_eq!(denials.make_room(Now(DENIALS_LOGGED_MS)), Some(5));
         assert_eq!(denials.make_room(Now(DENIALS_LOGGED_MS)), Some(0));
+    }
+
+    // A topic may have 64 KiB.
+    #[test]
+    fn lines_are_bounded() {
+        let long = "é".repeat(DENIALS_LOGGED_BYTES);
+        assert_eq!(front(&long).len(), DENIALS_LOGGED_BYTES);
+        assert_eq!(front(&format!("a{long}")).len(), DENIALS_LOGGED_BYTES - 1);
+        assert_eq!(front("short"), "short");
     }
 }

@@ -94,6 +94,9 @@ pub const DRAIN_MS: u64 = 10_000;
 /// Lines of a worker about what policies did not allow, in [`DENIALS_LOGGED_MS`]. The rest is counted.
 pub const DENIALS_LOGGED_MAX: u32 = 10;
 
+/// Bytes of a topic, filter, client id or username in such a line.
+pub const DENIALS_LOGGED_BYTES: usize = 256;
+
 /// Milliseconds for which [`DENIALS_LOGGED_MAX`] counts.
 pub const DENIALS_LOGGED_MS: u64 = 10_000;
 

@@ -101,7 +101,7 @@ impl Connection {
         self.identify(identity);
         let will = entering.connect.will.as_ref();
         // A copy: the received bytes must not live as long as the connection [F-45].
-        self.will_topic = will.map(|will| Box::from(&*will.topic));
+        self.will_topic = will.map(|will| Box::new(ByteString::from(&*will.topic)));
         if !self.allows(Action::Connect, "", outside) {
             return self.refuse(ReasonCode::NotAuthorized, now, outside);
         }

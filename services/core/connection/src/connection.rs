@@ -102,7 +102,7 @@ pub struct Connection {
     /// `None`: an anonymous client, which may do anything.
     pub(crate) guard: Option<Box<Guard>>,
     /// Where the will goes, if there is one: a policy may come that does not allow it.
-    pub(crate) will_topic: Option<Box<str>>,
+    pub(crate) will_topic: Option<Box<ByteString>>,
     /// Milliseconds of silence after which the client is closed; 0: none.
     pub(crate) silence_ms: u64,
     pub(crate) last_packet: Now,

@@ -70,10 +70,12 @@ impl Connection {
             Some(expires) => self.timers.set(Timer::Expiry, expires),
             None => self.timers.stop(Timer::Expiry),
         }
-        if identity != Identity::default() {
-            self.guard.get_or_insert_default().identity = identity;
+        if self.guard.is_none() && identity == Identity::default() {
+            return;
         }
-        if let Some(guard) = &mut self.guard {
+        let guard = self.guard.get_or_insert_default();
+        guard.identity = identity;
+        if guard.policy.is_some() {
             guard.access = guard.access(&self.client_id);
         }
     }
@@ -158,7 +160,8 @@ impl Connection {
             let text = "no longer allowed by the authorization policy";
             return self.fail(ReasonCode::NotAuthorized, text, now, outside);
         }
-        if disconnects_all {
+        // One that is not yet told yes comes in under the new policy.
+        if disconnects_all && self.is_live() {
             let text = "the authorization policy has changed";
             return self.fail(ReasonCode::AdministrativeAction, text, now, outside);
         }

@@ -31,6 +31,11 @@ fn an_idle_connection_is_small() {
         size_of::<Connection>()
     );
     assert!(
+        size_of::<crate::guard::Guard>() <= 400,
+        "{}",
+        size_of::<crate::guard::Guard>()
+    );
+    assert!(
         size_of::<crate::peers::Peer>() <= 256,
         "{}",
         size_of::<crate::peers::Peer>()

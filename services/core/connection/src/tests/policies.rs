@@ -140,6 +140,12 @@ fn all_are_disconnected_where_the_policy_says_so() {
     let mut bench = live(Version::V5, Some(allow(&["a"], &[])));
     change(&mut bench, allow_after_disconnect(&["a"], &[]));
     assert_eq!(bench.disconnected(), ReasonCode::AdministrativeAction);
+    // Who is still coming in does so under the new policy.
+    let mut bench = Bench::strict(1, allow(&["a"], &[]));
+    bench.packet(Packet::Connect(Box::new(connect(Version::V5, 0))));
+    change(&mut bench, allow_after_disconnect(&["a"], &[]));
+    bench.accept(false, Vec::new(), Held::default());
+    assert_eq!(bench.connack().reason, ReasonCode::Success);
     // Telling the same once more is no change.
     let policy = allow_after_disconnect(&["a"], &[]);
     let mut bench = live(Version::V5, Some(policy.clone()));

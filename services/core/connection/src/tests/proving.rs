@@ -193,6 +193,19 @@ fn a_new_proof_is_of_the_same_user_and_counts_at_once() {
     assert_eq!(bench.disconnected(), ReasonCode::NotAuthorized);
 }
 
+// Attributes that are gone would go on to count, where there is no name that tells one user from the next.
+#[test]
+fn attributes_can_be_lost() {
+    let nameless = Identity {
+        username: None,
+        ..identity("u", "worker", None)
+    };
+    let mut bench = live(Version::V5, nameless);
+    bench.fake.outcome = Some(accepted(Identity::default()));
+    auth(&mut bench, ReasonCode::ReAuthenticate);
+    assert_eq!(bench.disconnected(), ReasonCode::NotAuthorized);
+}
+
 // The session would belong to nobody. [F-4]
 #[test]
 fn the_username_owns_the_session() {
