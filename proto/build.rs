@@ -7,6 +7,7 @@ const FILES: &[&str] = &[
     "catena/internal/v1/chain.proto",
     "catena/internal/v1/membership.proto",
     "catena/admin/v1/cluster.proto",
+    "catena/admin/v1/resources.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -39,7 +39,7 @@ class Cluster:
         if not line:
             sys.exit("the cluster does not start: see above")
         told = json.loads(line)
-        self.brokers, self.control_plane = told["brokers"], told["control_plane"]
+        self.brokers, self.admin = told["brokers"], told["admin"]
         self.pids = {name: pid for name, pid in told["processes"].items() if pid}
 
     def __enter__(self):

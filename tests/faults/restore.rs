@@ -11,7 +11,7 @@ use catena_tests::{
 fn catena(cluster: &Cluster, words: &[&str]) {
     let output = Command::new(binary())
         .args(words)
-        .args(["--control-plane", cluster.endpoints()])
+        .args(cluster.admin().client())
         .output()
         .expect("there is a catena");
     assert!(output.status.success(), "{words:?}: {output:?}");

@@ -41,11 +41,26 @@ async fn run_until_stopped(settings: Settings) -> anyhow::Result<ExitCode> {
     let options = Options {
         cluster: settings.cluster.clone(),
         listen: settings.listen,
+        admin: settings.admin.clone(),
         advertise: settings.advertise.clone(),
         broker: settings.broker.clone(),
-        insists: false,
+        place: settings.place,
     };
     let control_plane = ControlPlane::start(store, options).await?;
+    if !settings.manifests.is_empty() {
+        let applied = tokio::select! {
+            applied = settings.manifests.apply(control_plane.catalogue(), &settings.broker) => Some(applied),
+            signal = signals.next() => {
+                info!(signal, "stopped before it had started");
+                None
+            }
+        };
+        if !matches!(applied, Some(Ok(()))) {
+            control_plane.shutdown().await;
+            applied.transpose()?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
     announce(&settings, &control_plane)?;
     let signal = signals.next().await;
     info!(signal, "stopping; send the signal again to stop at once");
@@ -97,8 +112,8 @@ fn announce(settings: &Settings, control_plane: &ControlPlane) -> io::Result<()>
     }
     writeln!(
         out,
-        "try it: catena status --control-plane {}",
-        control_plane.endpoint()
+        "admin API on {endpoint}; try it: catena status --admin {endpoint}",
+        endpoint = control_plane.admin_endpoint()
     )?;
     out.flush()
 }

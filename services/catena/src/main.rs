@@ -1,9 +1,12 @@
 //! The one binary: arguments, and what they start.
 
+mod admin;
 mod backend;
 mod cli;
 mod control_plane;
+mod first;
 mod gateway;
+mod manifests;
 mod relay;
 mod standalone;
 

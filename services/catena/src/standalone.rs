@@ -2,6 +2,7 @@
 //!
 //! Reads like a table of contents: settings, telemetry, ports, threads, drain.
 
+mod given;
 mod members;
 mod settings;
 
@@ -154,8 +155,8 @@ fn announce(
         plural(workers),
         plural(shards)
     )?;
-    let admin = members.control_plane.endpoint();
-    writeln!(out, "admin API on {admin} (gRPC; this machine only)")?;
+    let admin = members.control_plane.admin_endpoint();
+    writeln!(out, "admin API on {admin}")?;
     match &settings.data_dir {
         Some(directory) => writeln!(
             out,

@@ -1,27 +1,30 @@
 //! A replica of the control plane: its tasks, their beginning and their end.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
-
-use catena_proto::{
-    admin::v1::cluster_server::{ClusterServer, SERVICE_NAME as CLUSTER},
-    internal::v1::membership_server::{MembershipServer, SERVICE_NAME as MEMBERSHIP},
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
 };
-use catena_resources::{Broker, Invalid};
+
+use catena_resources::{BROKER_NAME, Broker, Invalid, Place, Resource, Spec};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
     task::JoinSet,
 };
-use tonic::transport::server::TcpIncoming;
 use tracing::{info, warn};
 
 use crate::{
+    access::{Access, AccessError, Guard},
     follow::{Follower, Following},
     keys,
     leader::{Input, Leader},
     registry::Registry,
+    resources::Catalogue,
     routes::Routes,
-    server::{Context, admin, membership},
+    serve::{self, NoReflection},
+    server::Context,
     store::{Election, Error, Leadership, Store, Transaction, Write},
 };
 
@@ -29,28 +32,24 @@ use crate::{
 const INPUTS_MAX: usize = 1_024;
 /// How long after an error of the store it is tried again.
 const RETRY: Duration = Duration::from_millis(200);
-/// Largest message that is taken.
-const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// How long streams may take to end at the end.
 const GRACE: Duration = Duration::from_secs(2);
-/// Pings find clients that were cut off.
-const PING_INTERVAL: Duration = Duration::from_secs(2);
-const PING_TIMEOUT: Duration = Duration::from_secs(4);
-
 /// How a replica is to run.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The cluster's name, as it is shown.
     pub cluster: String,
-    /// Port 0: the system chooses.
+    /// Where gateways, backends and other replicas come. Port 0: the system chooses.
     pub listen: SocketAddr,
+    /// Where administrators come.
+    pub admin: Access,
     /// `host:port` at which other replicas reach this one; the address that it listens on when it is left out.
     pub advertise: Option<String>,
     /// Written when the store has no Broker: later the store's counts. Its failure time-out is also that of the election's
     /// lease, in whole seconds.
     pub broker: Broker,
-    /// Whether `broker` takes the place of the store's at each start, apart from how many shards there are.
-    pub insists: bool,
+    /// What may be applied depends on it.
+    pub place: Place,
 }
 
 /// Why a replica does not start.
@@ -67,16 +66,21 @@ pub enum StartError {
     Advertise(String),
     #[error(transparent)]
     Store(#[from] Error),
-    #[error("reflection: {0}")]
-    Reflection(String),
+    #[error("the admin port: {0}")]
+    Access(#[from] AccessError),
+    #[error(transparent)]
+    Reflection(#[from] NoReflection),
 }
 
 /// A running replica. Dropped without [`shutdown`](ControlPlane::shutdown), it ends at once and leaves its leases to expire.
 pub struct ControlPlane {
     address: SocketAddr,
+    admin: SocketAddr,
+    is_admin_tls: bool,
     advertise: String,
     following: Following,
     routes: Routes,
+    catalogue: Catalogue,
     ending: watch::Sender<bool>,
     tasks: JoinSet<()>,
     campaign: JoinSet<()>,
@@ -93,13 +97,9 @@ impl ControlPlane {
         options: Options,
     ) -> Result<ControlPlane, StartError> {
         options.broker.validate()?;
-        let bound = TcpListener::bind(options.listen).await;
-        let listening = |source| StartError::Listen {
-            address: options.listen,
-            source,
-        };
-        let listener = bound.map_err(listening)?;
-        let address = listener.local_addr().map_err(listening)?;
+        let guard = Guard::new(options.admin.clone())?;
+        let (listener, address) = bind(options.listen).await?;
+        let (admin_listener, admin) = bind(options.admin.listen).await?;
         let advertise = options.advertise.unwrap_or_else(|| address.to_string());
         let replica = keys::replica(&advertise);
         let replica = replica.map_err(|_| StartError::Advertise(advertise.clone()))?;
@@ -114,9 +114,14 @@ impl ControlPlane {
         let registry = Registry {
             store: store.clone(),
         };
+        let catalogue = Catalogue {
+            store: store.clone(),
+            place: options.place,
+        };
         let context = Context {
             cluster: options.cluster,
-            registry: registry.clone(),
+            registry,
+            catalogue: catalogue.clone(),
             following: following.clone(),
             routes: routes.clone(),
             ending: ends.clone(),
@@ -130,21 +135,24 @@ impl ControlPlane {
             Candidate {
                 store,
                 election,
-                registry,
+                catalogue: catalogue.clone(),
                 broker: options.broker,
-                insists: options.insists,
                 following: following.clone(),
                 ours,
                 ending: ends.clone(),
             }
             .run(),
         );
-        campaign.spawn(serve(listener, context, ends).await?);
+        campaign.spawn(serve::members(listener, context.clone(), ends.clone()).await?);
+        campaign.spawn(serve::administrators(admin_listener, guard, context, ends).await?);
         Ok(ControlPlane {
             address,
+            admin,
+            is_admin_tls: options.admin.tls.is_some(),
             advertise,
             following,
             routes,
+            catalogue,
             ending,
             tasks,
             campaign,
@@ -158,17 +166,28 @@ impl ControlPlane {
 
     /// What clients on this machine may name as the control plane.
     pub fn endpoint(&self) -> String {
-        let ip = match self.address.ip() {
-            std::net::IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
-            std::net::IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-        format!("http://{}", SocketAddr::new(ip, self.address.port()))
+        format!("http://{}", from_here(self.address))
+    }
+
+    /// Where the admin API listens.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// What administrators on this machine may name as the admin API.
+    pub fn admin_endpoint(&self) -> String {
+        let scheme = if self.is_admin_tls { "https" } else { "http" };
+        format!("{scheme}://{}", from_here(self.admin))
     }
 
     /// Where other replicas reach it.
     pub fn advertise(&self) -> &str {
         &self.advertise
+    }
+
+    /// What reads and changes resources, without a way over the network.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
     }
 
     /// Whether it leads now.
@@ -204,45 +223,20 @@ impl fmt::Debug for ControlPlane {
     }
 }
 
-/// Prepares all services, and answers what serves them until the end.
-async fn serve(
-    listener: TcpListener,
-    context: Context,
-    mut ending: watch::Receiver<bool>,
-) -> Result<impl Future<Output = ()> + Send + 'static, StartError> {
-    let (health, health_service) = tonic_health::server::health_reporter();
-    for service in ["", MEMBERSHIP, CLUSTER] {
-        health
-            .set_service_status(service, tonic_health::ServingStatus::Serving)
-            .await;
-    }
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(catena_proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(|error| StartError::Reflection(error.to_string()))?;
-    let membership = MembershipServer::new(membership::Service(context.clone()))
-        .max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let admin = ClusterServer::new(admin::Service(context));
-    let serving = tonic::transport::Server::builder()
-        .http2_keepalive_interval(Some(PING_INTERVAL))
-        .http2_keepalive_timeout(Some(PING_TIMEOUT))
-        .add_service(membership)
-        .add_service(admin)
-        .add_service(health_service)
-        .add_service(reflection)
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            async move {
-                // When nobody can end it any more it has ended.
-                let _ = ending.wait_for(|ending| *ending).await;
-            },
-        );
-    Ok(async move {
-        if let Err(error) = serving.await {
-            warn!(%error, "the server ended");
-        }
-    })
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let listening = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(listening)?;
+    let bound = listener.local_addr().map_err(listening)?;
+    Ok((listener, bound))
+}
+
+fn from_here(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 /// Keeps track of who leads.
@@ -284,9 +278,8 @@ async fn be_present(store: Arc<dyn Store>, key: crate::store::Key, ttl: Duration
 struct Candidate {
     store: Arc<dyn Store>,
     election: Election,
-    registry: Registry,
+    catalogue: Catalogue,
     broker: Broker,
-    insists: bool,
     following: Following,
     ours: watch::Sender<Option<mpsc::Sender<Input>>>,
     ending: watch::Receiver<bool>,
@@ -327,7 +320,9 @@ impl Candidate {
         let (inputs, incoming) = mpsc::channel(INPUTS_MAX);
         let compare = leadership.compare();
         let work = async {
-            while let Err(error) = self.registry.found(&self.broker, self.insists).await {
+            let first = Spec::Broker(Box::new(self.broker.clone()));
+            let first = Resource::new(BROKER_NAME, first);
+            while let Err(error) = self.catalogue.found(first.clone()).await {
                 warn!(%error, "the first Broker cannot be written: trying again");
                 tokio::time::sleep(RETRY).await;
             }

@@ -88,6 +88,11 @@ pub fn resource(id: &ResourceId) -> Result<Key, InvalidKey> {
     level(&format!("{RESOURCES}{kind}/"), &id.name)
 }
 
+/// Of which all resources are below.
+pub fn resources() -> Key {
+    fixed("resources")
+}
+
 pub fn resources_changed() -> Key {
     fixed("resources/changed")
 }

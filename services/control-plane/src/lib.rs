@@ -5,15 +5,16 @@
 //!
 //! ```no_run
 //! # use std::sync::Arc;
-//! # use catena_control_plane::{ControlPlane, Options, store::Embedded};
+//! # use catena_control_plane::{ControlPlane, Options, access::Access, store::Embedded};
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let store = Arc::new(Embedded::open("control-plane.redb".as_ref()).await?);
 //! let options = Options {
 //!     cluster: "catena".to_owned(),
 //!     listen: "127.0.0.1:0".parse()?,
+//!     admin: Access::local("127.0.0.1:0".parse()?),
 //!     advertise: None,
 //!     broker: Default::default(),
-//!     insists: false,
+//!     place: catena_resources::Place::Elsewhere,
 //! };
 //! let control_plane = ControlPlane::start(store, options).await?;
 //! println!("listening on {}", control_plane.endpoint());
@@ -26,13 +27,16 @@
 //! gateways and backends (`server`); one of them leads (`leader`): it hears the heartbeats, and writes one step of
 //! the chain manager after another (`write`). Which keys there are says `keys`.
 
+pub mod access;
 mod control_plane;
 mod follow;
 mod keys;
 mod leader;
 mod record;
 mod registry;
+mod resources;
 mod routes;
+mod serve;
 mod server;
 pub mod store;
 mod view;
@@ -40,3 +44,5 @@ mod words;
 mod write;
 
 pub use control_plane::{ControlPlane, Options, StartError};
+pub use registry::Refused;
+pub use resources::{Catalogue, Change, Changed, Happened};

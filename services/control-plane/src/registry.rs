@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use catena_chain::Incarnation;
-use catena_resources::{BROKER_NAME, Broker, Resource, Spec};
+use catena_resources::{Invalid, ResourceId};
 use catena_topology::{GatewayIncarnation, GatewayName, NodeName};
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// So often a write is decided anew before the caller is told to try later.
-const ATTEMPTS_MAX: u32 = 64;
+pub const ATTEMPTS_MAX: u32 = 64;
 /// Nodes that were removed and are remembered: their processes are told, if they still run.
 const REMOVED_MAX: usize = 64;
 /// Before the next attempt, at most and times their number: many nodes begin at once.
@@ -38,6 +38,18 @@ pub enum Refused {
     NoGateway(String),
     #[error("{0}")]
     Precondition(String),
+    /// Manifests.
+    #[error(transparent)]
+    Invalid(Invalid),
+    /// Something refers to what is to be deleted.
+    #[error("{0}")]
+    InUse(Invalid),
+    #[error("{0}: look at it as it is now, and try again")]
+    Outdated(String),
+    #[error("there is no {0}")]
+    NoResource(ResourceId),
+    #[error("{0}")]
+    TooMany(String),
     #[error("others write the same all the time: try again")]
     Contended,
     #[error(transparent)]
@@ -239,53 +251,6 @@ impl Registry {
         Ok(outcome)
     }
 
-    /// Writes the first Broker, if there is none. One that `insists` takes the place of another, but for the number of
-    /// shards, which is fixed.
-    ///
-    /// # Errors
-    /// What the store says, and a Broker there that cannot be read.
-    pub async fn found(&self, broker: &Broker, insists: bool) -> Result<(), Refused> {
-        let key = keys::broker();
-        for attempt in 0..ATTEMPTS_MAX {
-            pause(attempt).await;
-            let entry = self.store.get(&key).await?;
-            let known: Option<Resource> = read(entry.as_ref())?;
-            let new = Spec::Broker(Box::new(broker.clone()));
-            let mut wanted = match &known {
-                Some(_) if !insists => return Ok(()),
-                Some(known) => Resource {
-                    spec: new,
-                    ..known.clone()
-                },
-                None => Resource::new(BROKER_NAME, new),
-            };
-            if let (Some(known), Spec::Broker(wanted)) = (&known, &mut wanted.spec)
-                && let Spec::Broker(known) = &known.spec
-            {
-                wanted.cardinality = known.cardinality.clone();
-            }
-            if known.as_ref() == Some(&wanted) {
-                return Ok(());
-            }
-            let changed = keys::resources_changed();
-            let last = self.store.get(&changed).await?;
-            let write = Transaction {
-                compare: vec![
-                    compare(&key, entry.as_ref()),
-                    compare(&changed, last.as_ref()),
-                ],
-                writes: vec![
-                    put(&key, json(&wanted)),
-                    put(&changed, json(&wanted.id().to_string())),
-                ],
-            };
-            if let Outcome::Committed(_) = self.store.commit(write).await? {
-                return Ok(());
-            }
-        }
-        Err(Refused::Contended)
-    }
-
     /// Changes a node's record, unless `change` says why not.
     ///
     /// # Errors
@@ -421,7 +386,7 @@ pub fn put(key: &Key, value: Bytes) -> Write {
     }
 }
 
-fn read<T: serde::de::DeserializeOwned>(entry: Option<&Entry>) -> Result<Option<T>, Refused> {
+pub fn read<T: serde::de::DeserializeOwned>(entry: Option<&Entry>) -> Result<Option<T>, Refused> {
     let Some(entry) = entry else {
         return Ok(None);
     };
@@ -434,7 +399,7 @@ fn read<T: serde::de::DeserializeOwned>(entry: Option<&Entry>) -> Result<Option<
     }
 }
 
-async fn pause(attempt: u32) {
+pub async fn pause(attempt: u32) {
     if attempt > 0 {
         let most = PAUSE_MS * u64::from(attempt.min(32));
         tokio::time::sleep(Duration::from_millis(fastrand::u64(..=most))).await;

@@ -34,7 +34,11 @@ pub fn transaction(step: &Step, view: &View, leader: Compare) -> Result<Transact
                 // A registration that was made again in the meantime keeps its gateway `[C-43]`.
                 compare.push(view.unchanged(keys::kept()));
             }
-            Precondition::NoLayout => compare.push(view.unchanged(keys::layout())),
+            Precondition::NoLayout => {
+                compare.push(view.unchanged(keys::layout()));
+                // It says how many shards there are to be.
+                compare.push(view.unchanged(keys::broker()));
+            }
         }
     }
     // Several preconditions may be of one entry.

@@ -206,7 +206,7 @@ fn introduction(cluster: &Cluster) -> serde_json::Value {
         .collect();
     json!({
         "brokers": cluster.brokers(),
-        "control_plane": cluster.endpoints(),
+        "admin": cluster.admin().urls(),
         "processes": processes,
         "directory": cluster.directory(),
     })
@@ -232,14 +232,14 @@ fn greet(cluster: &Cluster) {
     for (name, address) in gateways.iter().zip(brokers) {
         println!("  {name:<10} MQTT on {address}");
     }
-    println!("  control plane on {}", cluster.endpoints());
+    println!("  admin API on {}", cluster.admin().urls());
     println!("  logs in {}\n", cluster.directory().display());
     let first = brokers.first().expect("a cluster has a gateway").port();
     let last = brokers.last().expect("a cluster has a gateway").port();
     println!("Try, from other terminals:\n");
     println!("  {catena} sub --port {last} -t 'demo/#' -v");
     println!("  {catena} pub --port {first} -t demo/hello -m 'good morning' -q 1");
-    println!("  {catena} status --control-plane {}", cluster.endpoints());
+    println!("  {catena} status {}", cluster.admin().client().join(" "));
     println!(
         "  {catena} verify --broker {} --duration 60",
         cluster.brokers_with_commas()

@@ -4,6 +4,7 @@
 //! `control-1`, `backend-1`, `gateway-1` - and what they write is kept until the cluster is dropped: when a test fails it
 //! is shown. [`Load`](crate::verify::Load) watches what clients see meanwhile.
 
+mod admin;
 mod command;
 mod network;
 mod plan;
@@ -22,6 +23,7 @@ use std::{
 };
 
 pub use self::{
+    admin::Admin,
     command::{Command, Done, HELP, Who},
     network::{Cut, Hosts, Network},
     plan::Plan,
@@ -48,8 +50,9 @@ pub struct Cluster {
     processes: BTreeMap<String, Process>,
     /// Where each gateway listens, by number.
     brokers: Vec<SocketAddr>,
-    /// The URLs of all control planes, with commas.
+    /// The URLs of all control planes, with commas: for gateways and backends.
     endpoints: String,
+    admin: Admin,
     control_planes: BTreeMap<String, SocketAddr>,
     network: Network,
     directory: PathBuf,
@@ -88,6 +91,7 @@ impl Cluster {
             processes: BTreeMap::new(),
             brokers: Vec::new(),
             endpoints: String::new(),
+            admin: Admin::default(),
             control_planes: BTreeMap::new(),
             directory: directory.clone(),
             network: Network::localhost(),
@@ -96,10 +100,14 @@ impl Cluster {
         let etcd = network.free_port("etcd");
         let peers = network.free_port("etcd");
         cluster.add(&mut network, "etcd", roles::etcd(&directory, etcd, peers));
+        let names = 1..=cluster.plan.control_planes;
+        let admins = names.map(|number| network.free_port(&format!("control-{number}")));
+        cluster.admin = Admin::new(admins.collect(), &directory);
         for number in 1..=cluster.plan.control_planes {
             let name = format!("control-{number}");
             let listen = network.free_port(&name);
-            let command = roles::control_plane(&cluster.plan, listen, etcd);
+            let admin = cluster.admin.server(number - 1);
+            let command = roles::control_plane(&cluster.plan, listen, &admin, etcd);
             cluster.add(&mut network, &name, command);
             cluster.control_planes.insert(name, listen);
         }
@@ -146,9 +154,9 @@ impl Cluster {
         brokers.join(",")
     }
 
-    /// The URLs of all control planes, with commas.
-    pub fn endpoints(&self) -> &str {
-        &self.endpoints
+    /// The admin APIs of all control planes.
+    pub fn admin(&self) -> &Admin {
+        &self.admin
     }
 
     /// Where logs and data lie.
@@ -246,7 +254,7 @@ impl Cluster {
     /// # Errors
     /// Why it does not.
     pub fn status(&self) -> Result<Status, String> {
-        Status::ask(&self.endpoints)
+        Status::ask(&self.admin)
     }
 
     /// The same for people.
@@ -254,7 +262,7 @@ impl Cluster {
     /// # Errors
     /// Why it does not.
     pub fn status_text(&self) -> Result<String, String> {
-        status::text(&self.endpoints)
+        status::text(&self.admin)
     }
 
     /// The control plane's leader, by the name of its process.

@@ -53,9 +53,14 @@ pub fn etcd(directory: &Path, clients: SocketAddr, peers: SocketAddr) -> Vec<Str
 }
 
 /// A replica of the control plane.
-pub fn control_plane(plan: &Plan, listen: SocketAddr, etcd: SocketAddr) -> Vec<String> {
+pub fn control_plane(
+    plan: &Plan,
+    listen: SocketAddr,
+    admin: &str,
+    etcd: SocketAddr,
+) -> Vec<String> {
     catena(&format!(
-        "control-plane --listen {listen} --advertise {listen} --store etcd --etcd http://{etcd} \
+        "control-plane --listen {listen} --advertise {listen} {admin} --store etcd --etcd http://{etcd} \
          --cluster test --partitions {} --workers {} --redundancy {} --failure-timeout-ms {}",
         plan.partitions, plan.workers, plan.redundancy, plan.failure_timeout_ms
     ))

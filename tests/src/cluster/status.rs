@@ -4,6 +4,7 @@ use std::process::Command;
 
 use serde::Deserialize;
 
+use super::admin::Admin;
 use crate::broker::binary;
 
 /// The cluster at a glance.
@@ -101,12 +102,12 @@ pub struct Alarm {
 }
 
 impl Status {
-    /// Asks the control plane at `endpoints`.
+    /// Asks the admin API.
     ///
     /// # Errors
     /// What the command said, when it failed.
-    pub fn ask(endpoints: &str) -> Result<Status, String> {
-        let text = run(&["-o", "json", "--control-plane", endpoints])?;
+    pub fn ask(admin: &Admin) -> Result<Status, String> {
+        let text = run(admin, &["-o", "json"])?;
         serde_json::from_str(&text).map_err(|error| format!("{error} in {text}"))
     }
 
@@ -172,14 +173,15 @@ impl Replica {
 ///
 /// # Errors
 /// What the command said, when it failed.
-pub fn text(endpoints: &str) -> Result<String, String> {
-    run(&["--control-plane", endpoints])
+pub fn text(admin: &Admin) -> Result<String, String> {
+    run(admin, &[])
 }
 
-fn run(arguments: &[&str]) -> Result<String, String> {
+fn run(admin: &Admin, arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(binary())
         .arg("status")
         .args(arguments)
+        .args(admin.client())
         .output()
         .map_err(|error| error.to_string())?;
     // 1 says that something is not as it should be, which is what is asked for.

@@ -1,4 +1,5 @@
-//! The command line beyond running a broker: `pub`, `sub`, `bench` and `verify`; `status` and `node` for clusters.
+//! The command line beyond running a broker: `pub`, `sub`, `bench` and `verify`; `apply`, `get` and their like for
+//! resources; `status` and `node` for clusters.
 //!
 //! Start reading at [`Command`]. What `pub` and `sub` share lies beside them: the connection in
 //! [`client`], its options in [`options`], the properties of MQTT 5 in [`property`].
@@ -11,6 +12,7 @@ pub mod node;
 mod options;
 mod property;
 pub mod pub_;
+pub mod resources;
 mod stamp;
 pub mod status;
 pub mod sub;
@@ -27,6 +29,13 @@ pub enum Command {
     Sub(sub::Arguments),
     Bench(bench::Arguments),
     Verify(verify::Arguments),
+    Apply(resources::apply::Arguments),
+    Get(resources::get::Arguments),
+    Describe(resources::describe::Arguments),
+    Edit(resources::edit::Arguments),
+    Delete(resources::delete::Arguments),
+    Diff(resources::diff::Arguments),
+    Explain(resources::explain::Arguments),
     Status(status::Arguments),
     Node(node::Arguments),
     GatewayDrain(node::GatewayDrain),
@@ -47,6 +56,13 @@ impl Command {
             Command::Sub(arguments) => sub::run(arguments),
             Command::Bench(arguments) => bench::run(arguments),
             Command::Verify(arguments) => verify::run(arguments),
+            Command::Apply(arguments) => resources::apply::run(arguments),
+            Command::Get(arguments) => resources::get::run(arguments),
+            Command::Describe(arguments) => resources::describe::run(arguments),
+            Command::Edit(arguments) => resources::edit::run(arguments),
+            Command::Delete(arguments) => resources::delete::run(arguments),
+            Command::Diff(arguments) => resources::diff::run(arguments),
+            Command::Explain(arguments) => resources::explain::run(&arguments),
             Command::Status(arguments) => status::run(arguments),
             Command::Node(arguments) => node::run(arguments),
             Command::GatewayDrain(arguments) => node::drain_gateway(arguments),

@@ -6,13 +6,16 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use catena_control_plane::access::Access;
 use catena_control_plane::store::{
     ClusterName, Config,
     config::{self, Credentials, Tls},
 };
-use catena_resources::{BackendChain, Broker, Seconds};
+use catena_resources::{BackendChain, Broker, Place, Seconds};
 use catena_runtime::telemetry::Format;
 use clap::{Args, ValueEnum};
+
+use crate::{admin::AdminPort, first::Manifests};
 
 /// Threads that serve: the work is little, and one of them may wait for a disk.
 const THREADS: usize = 2;
@@ -26,13 +29,13 @@ const FILE: &str = "control-plane.redb";
 ///   catena control-plane --etcd http://etcd-0:2379,http://etcd-1:2379 --advertise control-plane-0:9701
 ///   catena control-plane --store embedded --data-dir /var/lib/catena
 ///
-/// Nobody but gateways, backends and administrators needs to reach its port, and nobody else must: there is no
-/// authentication yet.
+/// Nobody but gateways, backends and the other replicas needs to reach its port, and nobody else must. Administrators come
+/// to a port of their own, --admin, which knows them.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 #[group(skip)]
 pub struct Arguments {
-    /// Where to listen. Port 0: the system chooses
+    /// Where to listen for gateways, backends and other replicas. Port 0: the system chooses
     #[arg(
         long,
         value_name = "ADDR:PORT",
@@ -84,6 +87,13 @@ pub struct Arguments {
         default_value = "/var/lib/catena"
     )]
     data_dir: PathBuf,
+
+    #[command(flatten)]
+    admin: AdminPort,
+
+    /// A directory of manifests that are applied at the start; a Broker among them goes before the options below
+    #[arg(long, value_name = "DIR", env = "CATENA_RESOURCES")]
+    resources: Option<PathBuf>,
 
     #[command(flatten)]
     first: First,
@@ -200,10 +210,13 @@ enum Kind {
 #[derive(Debug)]
 pub struct Settings {
     pub listen: SocketAddr,
+    pub admin: Access,
+    pub manifests: Manifests,
     pub advertise: Option<String>,
     pub cluster: String,
     pub store: Config,
     pub broker: Broker,
+    pub place: Place,
     pub threads: usize,
     pub log: String,
     pub log_format: Format,
@@ -242,12 +255,19 @@ impl Settings {
         };
         broker.advanced.failure_timeout_seconds = Seconds::from_millis(first.failure_timeout_ms);
         broker.validate()?;
+        let manifests = Manifests::read(arguments.resources.as_deref())?;
+        if let Some(given) = manifests.broker() {
+            broker = given.clone();
+        }
         Ok(Settings {
             listen,
+            admin: arguments.admin.access()?,
+            manifests,
             advertise: arguments.advertise,
             cluster: arguments.cluster,
             store,
             broker,
+            place: place(),
             threads: THREADS,
             log: arguments.log,
             log_format: arguments.log_format,
@@ -277,6 +297,14 @@ fn etcd(
             });
     etcd.check()?;
     Ok(etcd)
+}
+
+/// Kubernetes tells all its processes where they run.
+fn place() -> Place {
+    match std::env::var_os("KUBERNETES_SERVICE_HOST") {
+        Some(_) => Place::Kubernetes,
+        None => Place::Elsewhere,
+    }
 }
 
 fn resolve(listen: &str) -> anyhow::Result<SocketAddr> {

@@ -1,16 +1,21 @@
 //! The members of a cluster of one process: a control plane, a backend and a gateway, which register as any other would.
 
-use std::{fmt::Display, net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    fmt::Display,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::{Context, bail};
 use catena_backend::{Backend, Options, Pulse, Shards};
 use catena_chain::Incarnation;
-use catena_control_plane::{self as server, store::Embedded};
+use catena_control_plane::{self as server, Catalogue, store::Embedded};
 use catena_membership::{
     Cluster, ControlPlane, GatewayIncarnation, GatewayRegistration, GatewayVoice, NodeRegistration,
     process_token,
 };
-use catena_resources::{Broker, QueueStrategy};
+use catena_resources::{Broker, Place};
 use catena_transport::Local;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -111,25 +116,46 @@ async fn control_plane(settings: &Settings) -> anyhow::Result<server::ControlPla
         None => Embedded::in_memory().await?,
     };
     let store = Arc::new(store);
-    let options = |listen| server::Options {
+    let first = broker(settings);
+    let options = |admin| server::Options {
         cluster: NAME.to_owned(),
-        listen,
+        // Only this process comes there.
+        listen: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0),
+        admin,
         advertise: None,
-        broker: broker(settings),
-        insists: true,
+        broker: first.clone(),
+        place: Place::Elsewhere,
     };
-    match server::ControlPlane::start(store.clone(), options(settings.admin)).await {
-        Err(server::StartError::Listen { address, source }) if !settings.is_admin_given => {
-            let chosen = SocketAddr::new(address.ip(), 0);
-            let started = server::ControlPlane::start(store, options(chosen)).await?;
-            info!(
-                %address, %source, instead = started.endpoint(),
-                "the port of the admin API is taken: another is used; choose one by --admin"
-            );
-            Ok(started)
-        }
-        started => started.map_err(explain),
+    let started =
+        match server::ControlPlane::start(store.clone(), options(settings.admin.clone())).await {
+            Err(server::StartError::Listen { address, source }) if !settings.is_admin_given => {
+                let mut chosen = settings.admin.clone();
+                chosen.listen.set_port(0);
+                let started = server::ControlPlane::start(store, options(chosen)).await?;
+                info!(
+                    %address, %source, instead = started.admin_endpoint(),
+                    "the port of the admin API is taken: another is used; choose one by --admin"
+                );
+                Ok(started)
+            }
+            started => started.map_err(explain),
+        }?;
+    set_up(started.catalogue(), settings, &first).await?;
+    Ok(started)
+}
+
+/// Sees to it that there is a Broker, and that it says what the settings say.
+async fn set_up(catalogue: &Catalogue, settings: &Settings, first: &Broker) -> anyhow::Result<()> {
+    settings.manifests.apply(catalogue, first).await?;
+    let given = &settings.given;
+    if given.is_nothing() {
+        return Ok(());
     }
+    let changed = catalogue.change_broker(|broker| given.put_into(broker));
+    if changed.await.context("the Broker")? {
+        info!("the Broker was changed to what options, environment and file say");
+    }
+    Ok(())
 }
 
 async fn open(directory: &Path) -> anyhow::Result<Embedded> {
@@ -148,23 +174,14 @@ fn explain(error: impl Display) -> anyhow::Error {
     anyhow::anyhow!("{error}")
 }
 
-/// What the settings say, as a resource.
+/// The first Broker.
 fn broker(settings: &Settings) -> Broker {
-    let mut broker = Broker {
-        memory_profile: settings.profile.resource(),
-        ..Broker::default()
-    };
+    if let Some(broker) = settings.manifests.broker() {
+        return broker.clone();
+    }
+    let mut broker = Broker::default();
+    settings.given.put_into(&mut broker);
     let chain = &mut broker.cardinality.backend_chain;
     chain.workers = settings.shards.unwrap_or(settings.shards_default) as u16;
-    let clients = &mut broker.advanced.clients;
-    clients.max_session_expiry_seconds = settings.clients.session_expiry_max;
-    clients.max_message_expiry_seconds = settings.message_expiry_max;
-    clients.max_packet_size_bytes = Some(settings.clients.maximum_packet_size);
-    clients.max_receive_maximum = settings.clients.client_receive_maximum_max;
-    clients.max_keep_alive_seconds = settings.clients.keep_alive_max;
-    clients.subscriber_queue_limit.length = settings.queue_length_max;
-    if settings.queue_drop_oldest {
-        clients.subscriber_queue_limit.strategy = QueueStrategy::DropOldest;
-    }
     broker
 }

@@ -7,16 +7,17 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use catena_connection::Settings as Clients;
+use catena_control_plane::access::Access;
 use catena_resources::MemoryProfile;
 use catena_runtime::{config, telemetry::Format};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-const ADMIN: &str = "127.0.0.1:9701";
+use super::given::{Clients, Given};
+use crate::{admin::AdminPort, first::Manifests};
+
 const LISTEN: &str = "127.0.0.1:1883";
 const LOG: &str = "info";
-const MIB: u64 = 1024 * 1024;
 /// The most shards of one partition, and one process serves one.
 const SHARDS_MAX: usize = 16;
 const WORKERS_MAX: u16 = 256;
@@ -28,6 +29,11 @@ const KEYS: &[&str] = &[
     "workers",
     "data_dir",
     "admin",
+    "admin_tls_cert",
+    "admin_tls_key",
+    "admin_client_ca",
+    "admin_tokens",
+    "resources",
     "log",
     "log_format",
     "memory_profile",
@@ -85,9 +91,9 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", env = "CATENA_DATA_DIR")]
     data_dir: Option<PathBuf>,
 
-    /// Where the admin API listens, for `catena status` [default: 127.0.0.1:9701, or any port when that is taken]
-    #[arg(long, value_name = "ADDR:PORT", env = "CATENA_ADMIN")]
-    admin: Option<SocketAddr>,
+    /// A directory of manifests that are applied at the start; see `catena explain`
+    #[arg(long, value_name = "DIR", env = "CATENA_RESOURCES")]
+    resources: Option<PathBuf>,
 
     /// How much memory the broker may use for messages, and its largest packet [default: medium]
     #[arg(
@@ -110,10 +116,13 @@ pub struct Arguments {
     /// A TOML file with the same settings, and more
     #[arg(long, value_name = "FILE", env = "CATENA_CONFIG")]
     config: Option<PathBuf>,
+
+    #[command(flatten)]
+    admin: AdminPort,
 }
 
 /// How much memory messages may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 pub enum Profile {
     /// 16 MiB of messages per shard, packets up to 4 MiB
     #[serde(alias = "tiny")]
@@ -122,7 +131,6 @@ pub enum Profile {
     #[serde(alias = "low")]
     Low,
     /// 576 MiB of messages per shard, packets up to 64 MiB
-    #[default]
     #[serde(alias = "medium")]
     Medium,
     /// 2 GiB of messages per shard, packets up to 256 MiB
@@ -140,17 +148,6 @@ impl Profile {
             Profile::High => MemoryProfile::High,
         }
     }
-
-    /// The largest packet of a client, in bytes.
-    fn packet_bytes(self) -> u32 {
-        MIB as u32
-            * match self {
-                Profile::Tiny => 4,
-                Profile::Low => 16,
-                Profile::Medium => 64,
-                Profile::High => 256,
-            }
-    }
 }
 
 /// The file.
@@ -161,39 +158,16 @@ struct File {
     shards: Option<usize>,
     workers: Option<u16>,
     data_dir: Option<PathBuf>,
+    resources: Option<PathBuf>,
     admin: Option<SocketAddr>,
+    admin_tls_cert: Option<PathBuf>,
+    admin_tls_key: Option<PathBuf>,
+    admin_client_ca: Option<PathBuf>,
+    admin_tokens: Option<PathBuf>,
     log: Option<String>,
     log_format: Option<Format>,
     memory_profile: Option<Profile>,
-    clients: FileClients,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct FileClients {
-    max_session_expiry_seconds: Option<u32>,
-    max_message_expiry_seconds: Option<u32>,
-    max_packet_size_bytes: Option<u32>,
-    max_receive_maximum: Option<u16>,
-    max_keep_alive_seconds: Option<u16>,
-    subscriber_queue_limit: QueueLimit,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct QueueLimit {
-    length: Option<u64>,
-    strategy: Strategy,
-}
-
-/// What happens beyond the length of a queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-enum Strategy {
-    #[default]
-    #[serde(alias = "none")]
-    None,
-    #[serde(alias = "drop_oldest", alias = "dropOldest")]
-    DropOldest,
+    clients: Clients,
 }
 
 /// What the broker runs with.
@@ -205,15 +179,12 @@ pub struct Settings {
     pub shards_default: usize,
     pub workers: u16,
     pub data_dir: Option<PathBuf>,
-    pub admin: SocketAddr,
+    pub manifests: Manifests,
+    pub admin: Access,
     pub is_admin_given: bool,
     pub log: String,
     pub log_format: Format,
-    pub profile: Profile,
-    pub clients: Clients,
-    pub message_expiry_max: Option<u32>,
-    pub queue_length_max: Option<u64>,
-    pub queue_drop_oldest: bool,
+    pub given: Given,
 }
 
 impl Settings {
@@ -229,7 +200,14 @@ impl Settings {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let shards = arguments.shards.or(file.shards);
         check("shards", shards.unwrap_or(1), 1, SHARDS_MAX)?;
-        let admin = arguments.admin.or(file.admin);
+        let admin = arguments.admin.or(AdminPort {
+            admin: file.admin,
+            admin_tls_cert: file.admin_tls_cert,
+            admin_tls_key: file.admin_tls_key,
+            admin_client_ca: file.admin_client_ca,
+            admin_tokens: file.admin_tokens,
+        });
+        let resources = arguments.resources.or(file.resources);
         let workers = arguments.workers.or(file.workers);
         let workers = workers.unwrap_or(cores.min(usize::from(WORKERS_MAX)) as u16);
         check("workers", workers, 1, WORKERS_MAX)?;
@@ -241,85 +219,26 @@ impl Settings {
         if listen.is_empty() {
             listen.push(LISTEN.parse().context("the default address")?);
         }
-        let profile = arguments
-            .memory_profile
-            .or(file.memory_profile)
-            .unwrap_or_default();
-        let queue = &file.clients.subscriber_queue_limit;
-        check(
-            "clients.subscriber_queue_limit.length",
-            queue.length.unwrap_or(1),
-            1,
-            u64::MAX,
-        )?;
-        let expiry_max = file.clients.max_message_expiry_seconds;
-        check(
-            "clients.max_message_expiry_seconds",
-            expiry_max.unwrap_or(1),
-            1,
-            u32::MAX,
-        )?;
+        let profile = arguments.memory_profile.or(file.memory_profile);
+        let given = Given {
+            memory_profile: profile.map(Profile::resource),
+            clients: file.clients,
+        };
+        given.check()?;
         Ok(Settings {
             listen,
             shards,
             shards_default: cores.min(SHARDS_MAX),
             workers,
             data_dir: arguments.data_dir.or(file.data_dir),
-            admin: match admin {
-                Some(admin) => admin,
-                None => ADMIN
-                    .parse()
-                    .context("the default address of the admin API")?,
-            },
-            is_admin_given: admin.is_some(),
+            manifests: Manifests::read(resources.as_deref())?,
+            is_admin_given: admin.admin.is_some(),
+            admin: admin.access()?,
             log: arguments.log.or(file.log).unwrap_or_else(|| LOG.to_owned()),
             log_format: arguments.log_format.or(file.log_format).unwrap_or_default(),
-            profile,
-            clients: clients(&file.clients, profile)?,
-            message_expiry_max: expiry_max,
-            queue_length_max: queue.length,
-            queue_drop_oldest: queue.strategy == Strategy::DropOldest,
+            given,
         })
     }
-}
-
-fn clients(file: &FileClients, profile: Profile) -> anyhow::Result<Clients> {
-    let defaults = Clients::default();
-    let session_expiry_max = file
-        .max_session_expiry_seconds
-        .unwrap_or(defaults.session_expiry_max);
-    check(
-        "clients.max_session_expiry_seconds",
-        session_expiry_max,
-        1,
-        u32::MAX,
-    )?;
-    let maximum_packet_size = file.max_packet_size_bytes.unwrap_or(profile.packet_bytes());
-    check(
-        "clients.max_packet_size_bytes",
-        maximum_packet_size,
-        1,
-        256 * MIB as u32,
-    )?;
-    let receive_maximum_max = file
-        .max_receive_maximum
-        .unwrap_or(defaults.client_receive_maximum_max);
-    check(
-        "clients.max_receive_maximum",
-        receive_maximum_max,
-        1,
-        u16::MAX,
-    )?;
-    Ok(Clients {
-        receive_maximum: defaults.receive_maximum.min(receive_maximum_max),
-        client_receive_maximum_max: receive_maximum_max,
-        maximum_packet_size,
-        session_expiry_max,
-        keep_alive_max: file
-            .max_keep_alive_seconds
-            .unwrap_or(defaults.keep_alive_max),
-        ..defaults
-    })
 }
 
 fn read_file(path: &Path) -> anyhow::Result<File> {
@@ -340,6 +259,8 @@ fn check<T: PartialOrd + std::fmt::Display>(
 
 #[cfg(test)]
 mod tests {
+    use catena_resources::{Broker, QueueStrategy};
+
     use super::*;
 
     fn read(text: &str) -> anyhow::Result<Settings> {
@@ -369,39 +290,35 @@ mod tests {
             (settings.listen.len(), settings.shards, settings.workers),
             (2, Some(3), 4)
         );
-        assert_eq!((settings.admin.port(), settings.is_admin_given), (3, true));
         assert_eq!(
-            (settings.profile, settings.log.as_str()),
-            (Profile::Tiny, "debug")
+            (settings.admin.listen.port(), settings.is_admin_given),
+            (3, true)
         );
+        assert_eq!(settings.log, "debug");
         assert_eq!(
             (settings.log_format, settings.data_dir),
             (Format::Json, Some("/tmp/x".into()))
         );
+        let mut broker = Broker::default();
+        settings.given.put_into(&mut broker);
+        assert_eq!(broker.memory_profile, MemoryProfile::Tiny);
+        let clients = &broker.advanced.clients;
         assert_eq!(
             (
-                settings.clients.session_expiry_max,
-                settings.message_expiry_max
+                clients.max_session_expiry_seconds,
+                clients.max_message_expiry_seconds
             ),
             (5, Some(6))
         );
         assert_eq!(
-            (
-                settings.clients.maximum_packet_size,
-                settings.clients.keep_alive_max
-            ),
-            (7, 9)
+            (clients.max_packet_size_bytes, clients.max_receive_maximum),
+            (Some(7), 8)
         );
+        assert_eq!(clients.max_keep_alive_seconds, 9);
+        let queue = &clients.subscriber_queue_limit;
         assert_eq!(
-            (
-                settings.clients.client_receive_maximum_max,
-                settings.clients.receive_maximum
-            ),
-            (8, 8)
-        );
-        assert_eq!(
-            (settings.queue_length_max, settings.queue_drop_oldest),
-            (Some(10), true)
+            (queue.length, queue.strategy),
+            (Some(10), QueueStrategy::DropOldest)
         );
     }
 
@@ -411,20 +328,8 @@ mod tests {
         assert!(said("lisen = []").contains("`lisen`: did you mean `listen`?"));
         assert!(said("shards = 0").contains("shards is 0: it must be from 1 to 16"));
         assert!(
-            said("[clients]\nmax_packet_size_bytes = 300000000").contains("max_packet_size_bytes")
+            said("[clients]\nmax_packet_size_bytes = 300000000").contains("maxPacketSizeBytes")
         );
         assert!(said("workers = 'two'").contains("line 1"));
-    }
-
-    #[test]
-    fn the_profile_bounds_the_packet() {
-        assert_eq!(read("").unwrap().clients.maximum_packet_size, 64 << 20);
-        assert_eq!(
-            read("memory_profile = 'Low'")
-                .unwrap()
-                .clients
-                .maximum_packet_size,
-            16 << 20
-        );
     }
 }

@@ -11,6 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{Context, ended, is_ending, membership::Answers, no_leader, status, status::About};
+use crate::access::gate::about;
 use crate::{
     leader::{Input, Seen},
     registry::Refused,
@@ -62,6 +63,7 @@ impl Cluster for Service {
         &self,
         request: Request<proto::DrainNodeRequest>,
     ) -> Result<Response<proto::DrainNodeResponse>, Status> {
+        about(&request, &request.get_ref().name);
         self.set_draining(&request.into_inner().name, true).await?;
         Ok(Response::new(proto::DrainNodeResponse {}))
     }
@@ -70,6 +72,7 @@ impl Cluster for Service {
         &self,
         request: Request<proto::UndrainNodeRequest>,
     ) -> Result<Response<proto::UndrainNodeResponse>, Status> {
+        about(&request, &request.get_ref().name);
         self.set_draining(&request.into_inner().name, false).await?;
         Ok(Response::new(proto::UndrainNodeResponse {}))
     }
@@ -78,6 +81,7 @@ impl Cluster for Service {
         &self,
         request: Request<proto::RemoveNodeRequest>,
     ) -> Result<Response<proto::RemoveNodeResponse>, Status> {
+        about(&request, &request.get_ref().name);
         let name = request.into_inner().name;
         let removed = self.0.registry.remove_node(&name).await;
         removed.map_err(|refused| status(&refused))?;
@@ -90,6 +94,7 @@ impl Cluster for Service {
         request: Request<proto::DeclareGoneRequest>,
     ) -> Result<Response<proto::DeclareGoneResponse>, Status> {
         let was_forwarded = is_forwarded(&request);
+        about(&request, &request.get_ref().name);
         let name = request.into_inner().name;
         match self.0.routes.within(PATIENCE).await {
             Route::Us(inputs) => {
@@ -134,6 +139,7 @@ impl Cluster for Service {
         &self,
         request: Request<proto::DrainGatewayRequest>,
     ) -> Result<Response<proto::DrainGatewayResponse>, Status> {
+        about(&request, &request.get_ref().name);
         let name = request.into_inner().name;
         let view = self.0.following.view.borrow().clone();
         let drained = self.0.registry.drain_gateway(&view, &name).await;

@@ -110,7 +110,7 @@ async fn a_gateway_is_told_to_drain() {
     let client = ControlPlane::new(vec![server.endpoint()]).unwrap();
     let gateway = client.register_gateway(registration(1)).await;
     let voice = client.gateway_voice("gateway-0".to_owned(), gateway);
-    let mut admin = world::admin(&server.endpoint()).await;
+    let mut admin = world::admin(&server.admin_endpoint()).await;
     eventually("it is live", async || {
         is_live(&client, gateway).then_some(())
     })

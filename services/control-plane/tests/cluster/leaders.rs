@@ -44,7 +44,7 @@ async fn a_follower_forwards_what_only_the_leader_takes() {
         is_complete(&second.cluster(), 1, 2).then_some(())
     })
     .await;
-    let seen = status(&follower.endpoint()).await;
+    let seen = status(&follower.admin_endpoint()).await;
     let control_plane = seen.control_plane.unwrap();
     assert!(control_plane.from_leader);
     assert_eq!(control_plane.leader, replicas[leader].advertise());
@@ -55,7 +55,7 @@ async fn a_follower_forwards_what_only_the_leader_takes() {
             .all(|node| node.liveness() == admin::Liveness::Live)
     );
     eventually("both replicas are shown", async || {
-        let seen = status(&follower.endpoint()).await;
+        let seen = status(&follower.admin_endpoint()).await;
         (seen.control_plane?.replicas.len() == 2).then_some(())
     })
     .await;
@@ -97,7 +97,7 @@ async fn another_replica_takes_over_and_gives_grace() {
     drop(replicas.remove(leader));
     leader_of(&replicas).await;
     eventually("the new leader hears all", async || {
-        let seen = status(&replicas[0].endpoint()).await;
+        let seen = status(&replicas[0].admin_endpoint()).await;
         let live = seen
             .nodes
             .iter()

@@ -143,7 +143,7 @@ async fn nodes_are_drained_removed_and_declared_gone() {
         is_complete(&first.cluster(), 1, 1).then_some(())
     })
     .await;
-    let mut admin = world::admin(&server.endpoint()).await;
+    let mut admin = world::admin(&server.admin_endpoint()).await;
     let name = || "a".to_owned();
     let gone = admin::DeclareGoneRequest { name: name() };
     let refused = admin.declare_gone(gone.clone()).await.unwrap_err();
@@ -175,7 +175,7 @@ async fn nodes_are_drained_removed_and_declared_gone() {
         let node = status.nodes.iter().find(|node| node.name == name);
         node.cloned().unwrap()
     };
-    let seen = status(&server.endpoint()).await;
+    let seen = status(&server.admin_endpoint()).await;
     assert_eq!(seen.shards[0].replicas[0].node, "b");
     assert_eq!(
         seen.shards[0].replicas[0].role(),
@@ -199,11 +199,11 @@ async fn nodes_are_drained_removed_and_declared_gone() {
     second.kill();
     third.voice.accuse(lost);
     eventually("its loss is seen", async || {
-        let seen = status(&server.endpoint()).await;
+        let seen = status(&server.admin_endpoint()).await;
         (node(&seen, "b").liveness() == admin::Liveness::Lost).then_some(())
     })
     .await;
-    let seen = status(&server.endpoint()).await;
+    let seen = status(&server.admin_endpoint()).await;
     assert!(
         seen.alarms.iter().any(|alarm| alarm.kind == "chain-waits"),
         "{seen:?}"
@@ -330,7 +330,7 @@ async fn what_nodes_know_beyond_the_store_is_adopted_by_word_alone() {
     assert!(matches!(restored, Outcome::Committed(_)));
     let server = world::start_at(store, broker(1, 2, NEVER), &address).await;
     let alarms = eventually("an alarm", async || {
-        let status = status(&server.endpoint()).await;
+        let status = status(&server.admin_endpoint()).await;
         (!status.alarms.is_empty()).then_some(status.alarms)
     })
     .await;
@@ -341,7 +341,7 @@ async fn what_nodes_know_beyond_the_store_is_adopted_by_word_alone() {
     assert!(told.addresses.contains_key(&second.incarnation));
     assert!(!*second.voice.is_replaced().borrow());
 
-    let mut admin = world::admin(&server.endpoint()).await;
+    let mut admin = world::admin(&server.admin_endpoint()).await;
     // Nodes tell what they know a moment after the watch has told them less.
     let adopted = eventually("it is adopted", async || {
         admin.adopt(admin::AdoptRequest {}).await.ok()
@@ -354,13 +354,13 @@ async fn what_nodes_know_beyond_the_store_is_adopted_by_word_alone() {
     })
     .await;
     assert_eq!(chain.chain, known.chain);
-    let seen = status(&server.endpoint()).await;
+    let seen = status(&server.admin_endpoint()).await;
     assert_eq!(seen.nodes.len(), 2, "{seen:?}");
     // No later node gets an incarnation that is in use.
     let third = Node::start("c", vec![server.endpoint()]).await;
     assert!(third.incarnation > second.incarnation);
     eventually("the alarm is over", async || {
-        let status = status(&server.endpoint()).await;
+        let status = status(&server.admin_endpoint()).await;
         status.alarms.is_empty().then_some(())
     })
     .await;

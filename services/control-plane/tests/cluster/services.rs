@@ -51,7 +51,7 @@ async fn a_watch_begins_with_everything_and_goes_on_with_changes() {
 async fn a_watched_status_shows_what_changes() {
     let (_directory, store) = embedded().await;
     let server = start(store, broker(1, 1, NEVER)).await;
-    let mut client = world::admin(&server.endpoint()).await;
+    let mut client = world::admin(&server.admin_endpoint()).await;
     let watch = client.watch_status(admin::WatchStatusRequest {}).await;
     let mut stream = watch.unwrap().into_inner();
     let first = stream.message().await.unwrap().unwrap().status.unwrap();
@@ -71,32 +71,38 @@ async fn a_watched_status_shows_what_changes() {
 async fn health_and_reflection_are_served() {
     let (_directory, store) = embedded().await;
     let server = start(store, broker(1, 1, NEVER)).await;
-    let endpoint = tonic::transport::Endpoint::from_shared(server.endpoint()).unwrap();
-    let channel = endpoint.connect().await.unwrap();
-    let mut health = HealthClient::new(channel.clone());
-    for service in [
-        "",
-        "catena.admin.v1.Cluster",
-        "catena.internal.v1.Membership",
+    for (address, services) in [
+        (server.endpoint(), &["catena.internal.v1.Membership"][..]),
+        (
+            server.admin_endpoint(),
+            &["catena.admin.v1.Cluster", "catena.admin.v1.Resources"],
+        ),
     ] {
-        let service = service.to_owned();
-        let answer = health.check(HealthCheckRequest { service }).await.unwrap();
-        assert_eq!(answer.into_inner().status, 1);
+        let endpoint = tonic::transport::Endpoint::from_shared(address).unwrap();
+        let channel = endpoint.connect().await.unwrap();
+        let mut health = HealthClient::new(channel.clone());
+        for service in [""].iter().chain(services) {
+            let service = (*service).to_owned();
+            let answer = health.check(HealthCheckRequest { service }).await.unwrap();
+            assert_eq!(answer.into_inner().status, 1);
+        }
+        let mut reflection = ServerReflectionClient::new(channel);
+        let request = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::ListServices(String::new())),
+        };
+        let answers = reflection
+            .server_reflection_info(tokio_stream::once(request))
+            .await;
+        let answer = answers.unwrap().into_inner().message().await.unwrap();
+        let Some(MessageResponse::ListServicesResponse(listed)) = answer.unwrap().message_response
+        else {
+            panic!("a list of services");
+        };
+        let names: Vec<&str> = listed.service.iter().map(|s| s.name.as_str()).collect();
+        for service in services {
+            assert!(names.contains(service), "{names:?}");
+        }
     }
-    let mut reflection = ServerReflectionClient::new(channel);
-    let request = ServerReflectionRequest {
-        host: String::new(),
-        message_request: Some(MessageRequest::ListServices(String::new())),
-    };
-    let answers = reflection
-        .server_reflection_info(tokio_stream::once(request))
-        .await;
-    let answer = answers.unwrap().into_inner().message().await.unwrap();
-    let Some(MessageResponse::ListServicesResponse(services)) = answer.unwrap().message_response
-    else {
-        panic!("a list of services");
-    };
-    let names: Vec<&str> = services.service.iter().map(|s| s.name.as_str()).collect();
-    assert!(names.contains(&"catena.admin.v1.Cluster"), "{names:?}");
     server.shutdown().await;
 }

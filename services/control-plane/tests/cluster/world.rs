@@ -4,11 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use catena_control_plane::{
     ControlPlane, Options,
+    access::Access,
     store::{ClusterName, Embedded, Etcd, Store, config},
 };
 use catena_membership::Cluster;
 use catena_proto::admin::v1::{self as admin, cluster_client::ClusterClient};
-use catena_resources::{Broker, Seconds};
+use catena_resources::{Broker, Place, Seconds};
 use catena_slots::ShardId;
 use tempfile::TempDir;
 use tonic::transport::Channel;
@@ -37,9 +38,10 @@ pub async fn start_at(store: Arc<dyn Store>, broker: Broker, listen: &str) -> Co
     let options = Options {
         cluster: "test".to_owned(),
         listen: listen.parse().unwrap(),
+        admin: Access::local("127.0.0.1:0".parse().unwrap()),
         advertise: None,
         broker,
-        insists: false,
+        place: Place::Elsewhere,
     };
     let control_plane = ControlPlane::start(store, options).await.unwrap();
     control_plane.reached().await;

@@ -1,0 +1,127 @@
+//! The two ports: one for gateways, backends and the other replicas, and one for administrators.
+
+use std::time::Duration;
+
+use catena_proto::{
+    admin::v1::{
+        cluster_server::{ClusterServer, SERVICE_NAME as CLUSTER},
+        resources_server::{ResourcesServer, SERVICE_NAME as RESOURCES},
+    },
+    internal::v1::membership_server::{MembershipServer, SERVICE_NAME as MEMBERSHIP},
+};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tonic::{
+    Request, Status,
+    service::RoutesBuilder,
+    transport::{Server, server::TcpIncoming},
+};
+use tracing::warn;
+
+use crate::{
+    access::{Guard, accept, gate::Gates},
+    routes::is_forwarded,
+    server::{Context, admin, membership, resources},
+};
+
+/// Largest message that is taken.
+const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// Pings find clients that were cut off.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
+const PING_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Reflection cannot be offered.
+#[derive(Debug, thiserror::Error)]
+#[error("reflection: {0}")]
+pub struct NoReflection(String);
+
+/// Serves gateways, backends and the other replicas. Of what administrators ask, other replicas send on here what only the
+/// leader may take: the rest is for the other port, which knows them.
+pub async fn members(
+    listener: TcpListener,
+    context: Context,
+    ending: watch::Receiver<bool>,
+) -> Result<impl Future<Output = ()> + Send + 'static, NoReflection> {
+    let membership = MembershipServer::new(membership::Service(context.clone()))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let forwarded = ClusterServer::with_interceptor(admin::Service(context), only_forwarded);
+    let mut routes = RoutesBuilder::default();
+    routes.add_service(membership).add_service(forwarded);
+    common(&mut routes, &[MEMBERSHIP]).await?;
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let serving = server()
+        .add_routes(routes.routes())
+        .serve_with_incoming_shutdown(incoming, ended(ending));
+    Ok(async move {
+        if let Err(error) = serving.await {
+            warn!(%error, "the port for gateways and backends ended");
+        }
+    })
+}
+
+/// Serves administrators, each by what he may do.
+pub async fn administrators(
+    listener: TcpListener,
+    guard: Guard,
+    context: Context,
+    ending: watch::Receiver<bool>,
+) -> Result<impl Future<Output = ()> + Send + 'static, NoReflection> {
+    let mut routes = RoutesBuilder::default();
+    routes
+        .add_service(ClusterServer::new(admin::Service(context.clone())))
+        .add_service(ResourcesServer::new(resources::Service(context)));
+    common(&mut routes, &[CLUSTER, RESOURCES]).await?;
+    Ok(async move {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(guard.clone().keep());
+        let incoming = accept::connections(listener, guard.clone(), &mut tasks);
+        let serving = server()
+            .layer(Gates::new(guard))
+            .add_routes(routes.routes())
+            .serve_with_incoming_shutdown(incoming, ended(ending));
+        if let Err(error) = serving.await {
+            warn!(%error, "the admin port ended");
+        }
+    })
+}
+
+/// Health and reflection.
+async fn common(routes: &mut RoutesBuilder, services: &[&str]) -> Result<(), NoReflection> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    for service in [""].iter().chain(services) {
+        health
+            .set_service_status(*service, tonic_health::ServingStatus::Serving)
+            .await;
+    }
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(catena_proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| NoReflection(error.to_string()))?;
+    routes.add_service(health_service).add_service(reflection);
+    Ok(())
+}
+
+fn server() -> Server {
+    Server::builder()
+        .http2_keepalive_interval(Some(PING_INTERVAL))
+        .http2_keepalive_timeout(Some(PING_TIMEOUT))
+}
+
+#[allow(
+    clippy::result_large_err,
+    reason = "tonic says what interceptors return"
+)]
+fn only_forwarded(request: Request<()>) -> Result<Request<()>, Status> {
+    if is_forwarded(&request) {
+        Ok(request)
+    } else {
+        Err(Status::unimplemented(
+            "this is the port for gateways and backends: the admin API has one of its own, 9700 unless it was set with --admin",
+        ))
+    }
+}
+
+async fn ended(mut ending: watch::Receiver<bool>) {
+    // When nobody can end it any more it has ended.
+    let _ = ending.wait_for(|ending| *ending).await;
+}
