@@ -29,7 +29,7 @@ pub use counters::{Counters, MethodCounters};
 pub use credentials::Credentials;
 pub use limits::*;
 pub use means::Means;
-pub use password::hash;
+pub use password::{hash, salt};
 pub use service_account::Kubernetes;
 pub use verdict::Verdict;
 pub use x509::offered_certificates;

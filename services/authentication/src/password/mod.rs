@@ -33,6 +33,18 @@ use crate::{
 /// What unknown usernames are checked against where the secret has no hash to take the cost from: no password fits.
 const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
+/// Random bytes for a new hash.
+pub fn salt() -> [u8; 16] {
+    let mut salt = [0; 16];
+    random(&mut salt);
+    salt
+}
+
+/// It fails only where the system has no randomness to give; nothing secure can run there.
+fn random(bytes: &mut [u8]) {
+    rand::fill(bytes).expect("the system has randomness");
+}
+
 /// What all password methods of the process share.
 pub(crate) struct Passwords {
     hashing: Hashing,
@@ -43,8 +55,7 @@ pub(crate) struct Passwords {
 impl Passwords {
     pub fn new() -> Passwords {
         let mut key = [0; 32];
-        // It fails only where the system has no randomness to give; nothing secure can run there.
-        rand::fill(&mut key).expect("the system has randomness");
+        random(&mut key);
         Passwords {
             hashing: Hashing::new(),
             throttle: Mutex::new(Throttle::new(RandomState::new())),
