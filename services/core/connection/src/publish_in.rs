@@ -150,7 +150,10 @@ impl Connection {
         let topic = xxh3_64(publish.topic.as_bytes());
         // What was allowed when it came first is not published again, and its exchange goes on.
         if !self.has_arrived(id, topic) && !self.allows(Action::Publish, &publish.topic, outside) {
-            // 5: this ends the exchange. Below, PUBREL follows, and is answered like that of any unknown id.
+            if !self.is_v5() {
+                self.hold_denied(id, shard, topic);
+            }
+            // 5: this ends the exchange.
             return self.answer_pubrec_now(id, ReasonCode::NotAuthorized, outside);
         }
         match self.arrive(id, shard, topic, outside) {

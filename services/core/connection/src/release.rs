@@ -34,6 +34,8 @@ enum State {
     Received,
     /// PUBREL came; the shard was asked.
     Releasing,
+    /// The policy did not allow it, and PUBREC could not say so: below 5. No shard knows of it.
+    Denied,
 }
 
 /// What a QoS 2 publish is in the light of its packet id.
@@ -70,7 +72,11 @@ impl Connection {
         };
         let same = known.topic == Some(topic);
         match known.state {
-            State::Received if same => return Arrival::Resend,
+            State::Received | State::Denied if same => return Arrival::Resend,
+            State::Denied => {
+                *known = new;
+                return Arrival::New;
+            }
             State::Publishing | State::Replacing { .. } if same => return Arrival::Unanswered,
             State::Received => {}
             State::Publishing | State::Replacing { .. } | State::Releasing => {
@@ -88,6 +94,21 @@ impl Connection {
         }
         self.replace(id, old, outside);
         Arrival::New
+    }
+
+    /// A client below 5 goes on with what the policy has denied as if it had been taken.
+    pub(crate) fn hold_denied(&mut self, id: u16, shard: ShardId, topic: u64) {
+        if self.inbound.contains(id) {
+            return;
+        }
+        let denied = Inbound {
+            shard,
+            topic: Some(topic),
+            state: State::Denied,
+            counted: true,
+        };
+        self.inbound.insert(id, denied);
+        self.inbound_counted += 1;
     }
 
     /// Whether a QoS 2 publish with this id came to this topic over this connection, and is not yet released.
@@ -150,6 +171,10 @@ impl Connection {
                     self.send_release(id, shard, outside);
                 }
                 State::Received => {
+                    self.forget_inbound(id);
+                    self.write_ack(ack::Kind::Pubcomp, id, ReasonCode::Success, outside);
+                }
+                State::Denied => {
                     self.forget_inbound(id);
                     self.write_ack(ack::Kind::Pubcomp, id, ReasonCode::Success, outside);
                 }

@@ -14,7 +14,10 @@ use catena_shard::{
 use catena_slots::ShardId;
 use proptest::prelude::*;
 
-use super::fake::{Bench, CONN, ack, connect, message, packet_id, publish, target};
+use super::{
+    fake::{Bench, CONN, ack, connect, message, packet_id, publish, target},
+    rules::allow,
+};
 use crate::{
     Input, Settings,
     bounds::{CREDIT_MS, LEAVE_MS, PARKED_BYTES_MAX},
@@ -67,6 +70,10 @@ enum Step {
     Room {
         room: usize,
     },
+    /// The port gets a policy, or another, or none. What is subscribed to stays granted.
+    Policy {
+        publish: Option<usize>,
+    },
     Progress,
     Written,
     Pass {
@@ -91,6 +98,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(nth, refuse)| Step::Acknowledge { nth, refuse }),
         1 => (1..2000u16, 0..4u8).prop_map(|(id, kind)| Step::Stray { id, kind }),
         2 => (0..6usize).prop_map(|room| Step::Room { room }),
+        1 => prop::option::of(0..TOPICS.len()).prop_map(|publish| Step::Policy { publish }),
         4 => Just(Step::Progress),
         1 => Just(Step::Written),
         2 => (0..700u64).prop_map(|milliseconds| Step::Pass { milliseconds }),
@@ -197,6 +205,10 @@ impl World {
             Step::Acknowledge { nth, refuse } => self.acknowledge(nth, refuse),
             Step::Stray { id, kind } => self.stray(id, kind),
             Step::Room { room } => self.bench.fake.room = room,
+            Step::Policy { publish } => {
+                let policy = publish.map(|topic| allow(&[TOPICS[topic]], &["#", "$SYS/#"]));
+                self.bench.input(Input::Policy(policy));
+            }
             Step::Progress => self.bench.commit_all(),
             Step::Written => self.bench.input(Input::Drained),
             Step::Pass { milliseconds } => self.bench.pass(milliseconds),
