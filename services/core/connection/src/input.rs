@@ -43,7 +43,8 @@ pub enum Input<'a> {
     Drain(ReasonCode),
     /// An answer that [`crate::Outside::authenticate`] left open.
     Authenticated(Box<AuthOutcome>),
-    /// The policy of the client's port has changed, or the port has another `[F-90]`.
+    /// The policy of the client's port has changed, or the port has another `[F-90]`. The same `Arc` once more is no change;
+    /// another one is, whatever it says.
     Policy(Option<Arc<Policy>>),
     /// The link of a shard made progress after [`crate::Outside::await_progress`]: ops were committed, the direct lane was
     /// acknowledged, or the window has room.
