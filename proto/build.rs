@@ -6,6 +6,7 @@ const FILES: &[&str] = &[
     "catena/internal/v1/link.proto",
     "catena/internal/v1/chain.proto",
     "catena/internal/v1/membership.proto",
+    "catena/internal/v1/inspection.proto",
     "catena/admin/v1/cluster.proto",
     "catena/admin/v1/resources.proto",
 ];

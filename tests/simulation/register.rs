@@ -104,6 +104,8 @@ impl Machine for Register {
     type Op = Op;
     type Effect = Effect;
     type Direct = ();
+    /// The id to write down, unless it stands there already.
+    type Command = u64;
     type Settings = Settings;
 
     fn empty(shard: ShardId, generation: Generation) -> Self {
@@ -173,6 +175,11 @@ impl Machine for Register {
                     link.outbox.acknowledge(*through);
                 }
             }
+            Payload::Command(id) => {
+                if self.would_act(id) {
+                    self.applied.push(*id);
+                }
+            }
             Payload::Configure(settings) => {
                 let before = std::mem::replace(&mut self.generations, settings.generations.clone());
                 self.settings_version = settings.version;
@@ -203,6 +210,10 @@ impl Machine for Register {
     }
 
     fn direct(&self, _: Stamp, (): &(), _: &mut Vec<(Origin, Effect)>) {}
+
+    fn would_act(&self, id: &u64) -> bool {
+        !self.applied.contains(id)
+    }
 
     fn outbox(&self, origin: &Origin) -> Option<&Outbox<Effect>> {
         Some(&self.links.get(origin)?.outbox)

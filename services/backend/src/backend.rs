@@ -13,7 +13,7 @@ use catena_chain::{Incarnation, message::ConnectionId};
 use catena_membership::Cluster;
 use catena_replicated::{Envelope, FromOrigin, ToOrigin};
 use catena_slots::ShardId;
-use catena_transport::{Accept, Accepted, Dial, Reach};
+use catena_transport::{Accept, Accepted, Asked, Dial, Reach};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -116,6 +116,10 @@ impl Accept for Backend {
             from_origin,
             to_origin,
         })
+    }
+
+    fn ask(&self, shard: ShardId, asked: Asked) -> bool {
+        self.hand_over(shard, News::Asked(asked))
     }
 
     fn chain(&self, shard: ShardId) -> Option<mpsc::Sender<Envelope>> {

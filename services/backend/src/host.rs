@@ -3,6 +3,7 @@
 //! A turn: take what has arrived up to a bound, hand each input to the replica, settle once, and do what comes out.
 //! Nothing in it waits for a connection: an origin that is slow finds its effects in its outbox later.
 
+mod inquiry;
 mod intake;
 mod outputs;
 
@@ -19,7 +20,7 @@ use catena_chain::{Epoch, Incarnation, Member, Now, Options, message::Connection
 use catena_membership::Cluster;
 use catena_replicated::{Envelope, FromOrigin, Input, Output, Replica, ToOrigin};
 use catena_slots::ShardId;
-use catena_transport::{Dial, Reach};
+use catena_transport::{Asked, Dial, Reach};
 use tokio::{
     sync::mpsc,
     task::{JoinSet, coop::unconstrained},
@@ -27,6 +28,7 @@ use tokio::{
 };
 use tracing::{error, warn};
 
+use self::inquiry::Inquiries;
 use crate::{
     chronicle::Chronicle,
     limits::{ORIGINS_MAX, STREAMS_MAX, TICKS_PER_TIMEOUT},
@@ -56,6 +58,8 @@ pub(crate) enum News {
         from: mpsc::Receiver<FromOrigin>,
         to: mpsc::Sender<ToOrigin>,
     },
+    /// An administrator wants something.
+    Asked(Asked),
     /// A stream of another replica.
     Stream(mpsc::Receiver<Envelope>),
 }
@@ -96,6 +100,7 @@ pub(crate) struct Host<D: Dial, R: Reach> {
     snapshots: JoinSet<Input>,
     /// One was begun in this turn.
     is_offloading: bool,
+    inquiries: Inquiries,
     to_send: ToSend,
     told: Told,
     /// Whether the replica has had an input since it settled.
@@ -154,6 +159,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
             later: Vec::new(),
             snapshots: JoinSet::new(),
             is_offloading: false,
+            inquiries: Inquiries::default(),
             to_send: ToSend::default(),
             told: Told::default(),
             is_touched: false,
@@ -199,6 +205,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
         if self.tick_at <= self.at {
             self.tick();
         }
+        self.answer_inquiries();
         self.take();
         if std::mem::take(&mut self.is_touched) {
             self.replica.settle(&mut self.outputs);
@@ -210,7 +217,8 @@ impl<D: Dial, R: Reach> Host<D, R> {
         self.send();
         self.beat.turned(&self.replica);
         let is_due = self.set_alarm(cx) || std::mem::take(&mut self.is_offloading);
-        if is_due || !self.keys.is_empty() || !self.later.is_empty() {
+        let is_more = !self.keys.is_empty() || !self.later.is_empty();
+        if is_due || is_more || self.inquiries.wait() {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
@@ -241,6 +249,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
                 self.origins.insert(connection, open);
                 self.keys.push_back(key);
             }
+            News::Asked(asked) => self.inquire(asked),
             News::Stream(envelopes) => {
                 if self.streams.len() >= STREAMS_MAX {
                     warn!(shard = %self.shard, "refused a stream: there are too many");

@@ -6,6 +6,12 @@ pub const ARRIVALS: usize = 1_024;
 /// What is told to one shard and waits for its turn. When full: the thread's other shards wait to be told.
 pub const NEWS: usize = 64;
 
+/// Questions of administrators to one shard that wait for their turn. Beyond it they are refused, to be asked again.
+pub const QUESTIONS: usize = 256;
+
+/// Questions that are answered in one turn: each takes up to some tenths of a millisecond.
+pub const TURN_QUESTIONS: usize = 2;
+
 /// Messages from one connection of an origin that wait. When full: the origin waits.
 pub const FROM_ORIGIN_MESSAGES: usize = 64;
 

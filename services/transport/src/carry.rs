@@ -10,6 +10,8 @@ use catena_replicated::{Envelope, FromOrigin, ToOrigin};
 use catena_slots::ShardId;
 use tokio::sync::mpsc;
 
+use crate::inspect::Asked;
+
 /// A connection is over, and why. Nothing that was sent on it is known to have arrived.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the connection broke: {0}")]
@@ -104,6 +106,9 @@ pub trait ChainStream {
 pub trait Accept: Clone + Send + Sync + 'static {
     /// A connection of an origin to `shard`; its first message is an Open. `None`: the shard is not here.
     fn link(&self, shard: ShardId) -> Option<Accepted>;
+
+    /// A question or a command of an administrator. Whether it is taken: else the shard is not here, or asked too much.
+    fn ask(&self, shard: ShardId, asked: Asked) -> bool;
 
     /// Where the envelopes of one stream to `shard` go. `None`: the shard is not here.
     fn chain(&self, shard: ShardId) -> Option<mpsc::Sender<Envelope>>;

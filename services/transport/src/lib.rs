@@ -7,11 +7,13 @@
 mod carry;
 mod directory;
 pub mod grpc;
+mod inspect;
 mod local;
 mod queue;
 pub mod wire;
 
 pub use carry::{Accept, Accepted, Broken, ChainStream, Dial, DialError, Reach, Transport};
 pub use directory::Directory;
-pub use grpc::{GrpcDial, GrpcReach, GrpcStream, GrpcTransport, Options, serve};
+pub use grpc::{GrpcDial, GrpcInspect, GrpcReach, GrpcStream, GrpcTransport, Options, serve};
+pub use inspect::{Answered, Asked, Inspect, NotAnswered};
 pub use local::{Local, LocalStream, LocalTransport};

@@ -2,18 +2,21 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{Arc, PoisonError, RwLock},
     task::{Context, Poll, ready},
 };
 
 use catena_chain::{Incarnation, Member};
 use catena_replicated::{Envelope, FromOrigin, ToOrigin};
+use catena_shard::{Command, Query};
 use catena_slots::ShardId;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::ReusableBoxFuture;
 
 use crate::{
     carry::{Accept, Accepted, Broken, ChainStream, Dial, DialError, Reach, Transport},
+    inspect::{Answered, Asked, Inspect, NotAnswered},
     queue::Queue,
 };
 
@@ -89,6 +92,42 @@ impl<A: Accept> Reach for Local<A> {
             closed: ReusableBoxFuture::new(closed(sender.clone())),
             out: Queue::new(sender),
         })
+    }
+}
+
+#[tonic::async_trait]
+impl<A: Accept + fmt::Debug> Inspect for Local<A> {
+    async fn query(
+        &self,
+        shard: ShardId,
+        to: Member,
+        query: Query,
+    ) -> Result<Answered, NotAnswered> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(shard, to, Asked::Query { query, answer })?;
+        answered.await.unwrap_or(Err(NotAnswered::Gone))
+    }
+
+    async fn command(
+        &self,
+        shard: ShardId,
+        to: Member,
+        command: Command,
+    ) -> Result<bool, NotAnswered> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(shard, to, Asked::Command { command, answer })?;
+        answered.await.unwrap_or(Err(NotAnswered::Gone))
+    }
+}
+
+impl<A: Accept> Local<A> {
+    fn ask(&self, shard: ShardId, to: Member, asked: Asked) -> Result<(), NotAnswered> {
+        let host = self.host(to.incarnation);
+        let host = host.map_err(|away| NotAnswered::NotReached(away.to_string()))?;
+        match host.ask(shard, asked) {
+            true => Ok(()),
+            false => Err(NotAnswered::Full),
+        }
     }
 }
 

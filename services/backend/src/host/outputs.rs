@@ -84,6 +84,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
                     self.peers.remove(&connection);
                     self.tick_within(Duration::from_millis(PEER_RETRY_MS));
                 }
+                Output::Commanded { id, outcome } => self.inquiries.commanded(id, outcome),
                 Output::Encode(encoding) => {
                     let encode = || Input::Encoded(encoding.run());
                     self.snapshots.spawn_blocking(encode);

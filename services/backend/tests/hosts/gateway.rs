@@ -226,6 +226,7 @@ impl Gateway {
             will,
             principal: None,
             asked_at: Time(u64::MAX / 2),
+            protocol: 5,
             attachment,
         };
         self.control(Op::Connect(Box::new(connect))).await;

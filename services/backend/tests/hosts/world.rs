@@ -17,7 +17,7 @@ use catena_membership::Cluster;
 use catena_replicated::Envelope;
 use catena_slots::{ShardId, SlotTable};
 use catena_topology::{Layout, Progress};
-use catena_transport::{Accept, Accepted, Local};
+use catena_transport::{Accept, Accepted, Asked, Local};
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinHandle, spawn_local},
@@ -72,6 +72,13 @@ pub enum Party {
 }
 
 impl Accept for Party {
+    fn ask(&self, shard: ShardId, asked: Asked) -> bool {
+        match self {
+            Party::Host(backend) => backend.ask(shard, asked),
+            Party::Played(_) => false,
+        }
+    }
+
     fn link(&self, shard: ShardId) -> Option<Accepted> {
         match self {
             Party::Host(backend) => backend.link(shard),

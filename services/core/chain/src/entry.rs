@@ -52,6 +52,8 @@ pub enum Payload<M: Machine> {
         generation: Generation,
         through: u64,
     },
+    /// What an administrator asks for: of no origin, and without a number.
+    Command(M::Command),
     /// Settings `[C-50]`.
     Configure(M::Settings),
     /// Lets timers fire and deferred work go on.

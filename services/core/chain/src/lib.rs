@@ -15,6 +15,7 @@
 
 mod adopt;
 pub mod clock;
+mod command;
 mod commit;
 pub mod configuration;
 mod digest;
@@ -37,6 +38,7 @@ pub mod switches;
 pub mod uplink;
 
 pub use clock::Now;
+pub use command::{CommandId, NotTaken};
 pub use configuration::{
     Beginning, Configuration, Epoch, Generation, Incarnation, Member, ReplicaId,
 };

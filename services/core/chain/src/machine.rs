@@ -35,6 +35,8 @@ pub trait Machine: fmt::Debug + Sized {
     type Effect: Clone + fmt::Debug;
     /// What passes by the log: it changes nothing and is never repeated `[F-41]` `[C-51]`.
     type Direct: fmt::Debug;
+    /// What an administrator asks for. It says what it is about, so that a second one of the same does nothing.
+    type Command: Clone + fmt::Debug;
     /// What `apply` reads of the cluster's settings; versions rise `[C-50]`.
     type Settings: Clone + fmt::Debug;
 
@@ -51,6 +53,9 @@ pub trait Machine: fmt::Debug + Sized {
         publish: &Self::Direct,
         deliveries: &mut Vec<(Self::Origin, Self::Effect)>,
     );
+
+    /// Whether `command` would do anything as things stand.
+    fn would_act(&self, command: &Self::Command) -> bool;
 
     /// What an origin is owed; `None` when it has no link.
     fn outbox(&self, origin: &Self::Origin) -> Option<&Outbox<Self::Effect>>;

@@ -9,6 +9,7 @@ use catena_slots::ShardId;
 
 use crate::{
     clock::{Clock, Now},
+    command::{CommandId, Commands, NotTaken},
     commit::Cut,
     configuration::{Configuration, Epoch, Generation, Incarnation, Member, ReplicaId},
     digest,
@@ -87,6 +88,8 @@ pub enum Input<M: Machine> {
     Settings(M::Settings),
     /// The gateways that live.
     Gateways { version: u64, live: Arc<[u64]> },
+    /// An administrator asks for something; answered by [`Output::Commanded`].
+    Command { id: CommandId, command: M::Command },
     /// Whether the control plane hears us.
     ControlPlane { is_reachable: bool },
     /// Answers [`Output::Encode`].
@@ -124,6 +127,11 @@ pub enum Output<M: Machine> {
     },
     /// Such a connection is not wanted any more.
     Disconnect { connection: ConnectionId },
+    /// Answers [`Input::Command`]: whether it did anything, which is committed then.
+    Commanded {
+        id: CommandId,
+        outcome: Result<bool, NotTaken>,
+    },
     /// To be run, here or on another thread.
     Encode(Encoding<M>),
     /// To be run, here or on another thread.
@@ -184,6 +192,7 @@ pub struct Replica<M: Machine> {
     pub(crate) join: Join,
     pub(crate) install: Install,
     pub(crate) links: Links<M>,
+    pub(crate) commands: Commands,
     pub(crate) peers: Peers,
     /// How far other shards have committed our ops, as far as it was heard of `[C-42]`.
     pub(crate) progress: BTreeMap<ShardId, PeerProgress>,
@@ -213,6 +222,7 @@ impl<M: Machine> Replica<M> {
             join: Join::default(),
             install: Install::default(),
             links: Links::default(),
+            commands: Commands::default(),
             peers: Peers::default(),
             progress: BTreeMap::new(),
             settings: None,
@@ -253,6 +263,7 @@ impl<M: Machine> Replica<M> {
                     self.gateways = Some((version, live));
                 }
             }
+            Input::Command { id, command } => self.command(id, command, outputs),
             Input::ControlPlane { is_reachable } => self.is_control_plane_reachable = is_reachable,
             Input::Encoded(encoded) => self.snapshot_encoded(encoded, outputs),
             Input::Decoded(decoded) => self.snapshot_decoded(decoded, outputs),
@@ -263,12 +274,13 @@ impl<M: Machine> Replica<M> {
     /// Does what the last inputs made possible, in the order in which one thing makes the next possible.
     pub fn settle(&mut self, outputs: &mut Vec<Output<M>>) {
         if self.state.is_none() {
-            return;
+            return self.answer_commands(outputs);
         }
         if self.role.is_head {
             self.log_news();
         }
         self.advance_commit();
+        self.answer_commands(outputs);
         self.forward(outputs);
         self.acknowledge(outputs);
         if self.role.is_tail {

@@ -149,6 +149,7 @@ impl Connection {
                 .map(|will| will::will(will, self.client)),
             principal: entering.principal.clone(),
             asked_at,
+            protocol: connect.version.level(),
             attachment: self.attachment(outside.slots()),
         };
         self.send_control(self.home, Op::Connect(Box::new(op)), outside);

@@ -12,6 +12,15 @@ pub enum Version {
 }
 
 impl Version {
+    /// The protocol level in CONNECT: 3, 4 or 5. v5 3.1.2.2
+    pub const fn level(self) -> u8 {
+        match self {
+            Version::V3 => 3,
+            Version::V4 => 4,
+            Version::V5 => 5,
+        }
+    }
+
     /// Whether packets of this version carry properties and reason codes.
     pub const fn is_v5(self) -> bool {
         matches!(self, Version::V5)

@@ -196,6 +196,7 @@ impl Rig {
             will: None,
             principal: None,
             asked_at: Time(u64::MAX / 2),
+            protocol: 5,
             attachment: Attachment {
                 conn: ConnId(conn),
                 persistent: expiry > 0,

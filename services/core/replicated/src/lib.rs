@@ -8,8 +8,8 @@ mod digest;
 use catena_chain::{Generation, Machine, Payload, Stamp, Standing, Unreadable};
 use catena_link::Outbox;
 use catena_shard::{
-    Effect, Effects, Entry as ShardEntry, Frozen, Input as ShardInput, Op, Origin, Settings, Shard,
-    Time, op::Publish,
+    Command, Effect, Effects, Entry as ShardEntry, Frozen, Input as ShardInput, Op, Origin,
+    Settings, Shard, Time, op::Publish,
 };
 use catena_slots::ShardId;
 
@@ -63,6 +63,7 @@ impl Machine for Replicated {
     type Op = Op;
     type Effect = Effect;
     type Direct = Publish;
+    type Command = Command;
     type Settings = Settings;
 
     fn empty(shard: ShardId, generation: Generation) -> Self {
@@ -114,6 +115,7 @@ impl Machine for Replicated {
                 generation: generation.0,
                 through: *through,
             }),
+            Payload::Command(command) => apply(ShardInput::Command(command)),
             Payload::Configure(settings) => apply(ShardInput::Configure(settings)),
             Payload::Tick => apply(ShardInput::Tick),
             Payload::Checkpoint { .. } => {}
@@ -123,6 +125,10 @@ impl Machine for Replicated {
 
     fn direct(&self, at: Stamp, publish: &Publish, deliveries: &mut Vec<(Origin, Effect)>) {
         self.shard.direct(publish, Time(at.0), deliveries);
+    }
+
+    fn would_act(&self, command: &Command) -> bool {
+        self.shard.would_act(command)
     }
 
     fn outbox(&self, origin: &Origin) -> Option<&Outbox<Effect>> {

@@ -4,6 +4,7 @@ use catena_slots::{ShardId, SlotTable};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    command::Command,
     id::{Origin, Time},
     op::Op,
 };
@@ -38,6 +39,8 @@ pub enum Input<'a> {
         generation: u32,
         through: u64,
     },
+    /// What an administrator asks for; of no origin and without a number `[F-26]`.
+    Command(&'a Command),
     /// Settings; a lower version than the latest is ignored `[C-50]`.
     Configure(&'a Settings),
     /// Lets timers fire and deferred work go on `[F-60]`.

@@ -59,6 +59,10 @@ pub(crate) struct Session {
     /// Seconds; 0: ends with its connection.
     pub expiry: u32,
     pub attached: Option<Attached>,
+    /// The protocol level of the last CONNECT.
+    pub protocol: u8,
+    /// Since when it is attached, or is not.
+    pub since: Time,
     pub will: Option<Will>,
     /// When a delayed will is published.
     pub will_due: Option<Time>,

@@ -5,6 +5,7 @@
 
 pub mod account;
 mod cluster;
+pub mod command;
 mod cursor;
 mod deliver;
 pub mod effect;
@@ -21,6 +22,7 @@ pub mod links;
 pub mod membership;
 pub mod message;
 pub mod op;
+pub mod query;
 mod reader;
 mod retained;
 mod serve;
@@ -33,11 +35,13 @@ mod store;
 mod switches;
 mod timer;
 
+pub use command::Command;
 pub use effect::Effect;
 pub use entry::{Entry, Input, Settings, SharedStrategy};
 pub use id::{ClientKey, ConnId, Origin, SessionId, Time, Who};
 pub use message::{Message, Will};
 pub use op::Op;
+pub use query::{Answer, Query};
 pub use shard::{Effects, Shard, WORK_PER_APPLY_MAX};
 pub use snapshot::{Frozen, Unreadable};
 pub use stats::Stats;

@@ -17,6 +17,11 @@ impl TopicKey {
         TopicKey(topic.replace('/', "\0").into())
     }
 
+    /// The topic again.
+    pub fn topic(&self) -> String {
+        self.0.replace('\0', "/")
+    }
+
     fn levels(&self) -> impl Iterator<Item = &str> {
         self.0.split('\0')
     }

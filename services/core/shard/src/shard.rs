@@ -163,6 +163,7 @@ impl Shard {
                 generation,
                 through,
             } => self.peer_ack(shard, generation, through),
+            Input::Command(command) => self.command(command),
             Input::Configure(settings) => self.configure(settings),
             Input::Tick => self.tick(),
         }

@@ -47,6 +47,18 @@ impl Connections {
     /// What calls the services at `address`, and whether the connection was there before: then nobody knows yet whether
     /// it still is.
     pub(super) async fn to(&self, address: &str) -> Result<(Grpc<Connection>, bool), DialError> {
+        let (connection, origin, was_there) = self.connection(address).await?;
+        let grpc = Grpc::with_origin(connection, origin)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        Ok((grpc, was_there))
+    }
+
+    /// The same, for a generated client, with what its calls begin with.
+    pub(super) async fn connection(
+        &self,
+        address: &str,
+    ) -> Result<(Connection, Uri, bool), DialError> {
         let origin = Uri::builder()
             .scheme("http")
             .authority(address)
@@ -56,10 +68,7 @@ impl Connections {
         let place = self.place(address);
         let was_there = place.initialized();
         let connection = place.get_or_try_init(|| self.connect(address)).await?;
-        let grpc = Grpc::with_origin(connection.clone(), origin)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Ok((grpc, was_there))
+        Ok((connection.clone(), origin, was_there))
     }
 
     /// Makes another connection for the next call to `address`. Streams of the present one are left alone.

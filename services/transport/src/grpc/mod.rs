@@ -5,11 +5,13 @@ mod answers;
 mod client;
 mod codec;
 mod connections;
+mod inspect;
 mod server;
 
 use std::time::Duration;
 
 pub use client::{GrpcDial, GrpcReach, GrpcStream, GrpcTransport};
+pub use inspect::GrpcInspect;
 pub use server::serve;
 
 /// The longest message, in bytes: a batch of a link's whole window and the largest packet fit in it twice.

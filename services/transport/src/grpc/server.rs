@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use catena_proto::internal::v1::inspection_server::InspectionServer;
 use catena_replicated::{Envelope, ToOrigin};
 use catena_slots::ShardId;
 use http::{Request, Response};
@@ -24,12 +25,14 @@ use tonic::{
     body::Body,
     server::{Grpc, StreamingService},
 };
+use tower_service::Service as _;
 
 use super::{
     CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, Options, SEND_BUFFER_BYTES,
     STREAM_WINDOW_BYTES, STREAMS_MAX,
     answers::Answers,
     codec::{FromWire, Messages, Read, Silence, Write},
+    inspect::{self, Inspecting},
 };
 use crate::carry::{Accept, Accepted};
 
@@ -45,7 +48,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How long the server waits when the system gives it no more connections.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves the services Link and Chain on `listener` until `shutdown`, and hands what arrives to `accept`. Then its streams
+/// Serves the services Link, Chain and Inspection on `listener` until `shutdown`, and hands what arrives to `accept`. Then its streams
 /// are ended, and its connections get at most a second to tell that to the other side. Dropped, it ends all at once.
 ///
 /// All of it runs on the runtime that it is called in.
@@ -119,6 +122,11 @@ impl<A: Accept> Host<A> {
         match request.uri().path() {
             LINK => call::<FromWire, ToOrigin, A>(self, request).await,
             REPLICATE => call::<Envelope, Silence, A>(self, request).await,
+            path if path.starts_with(inspect::SERVICE) => {
+                let inspecting = InspectionServer::new(Inspecting(self.accept));
+                let Ok(response) = { inspecting }.call(request).await;
+                response
+            }
             path => Status::unimplemented(path.to_owned()).into_http(),
         }
     }

@@ -14,7 +14,7 @@ use proto::{entry, envelope};
 use super::{Malformed, Wire, all, each, link::stamp, narrow, number, required, shard};
 
 /// The format of the states in snapshots. Whoever changes what a shard's state looks like as bytes raises it.
-const SNAPSHOT_FORMAT: u32 = 1;
+const SNAPSHOT_FORMAT: u32 = 2;
 
 /// An envelope as it is sent. It is taken, since parts of snapshots are large.
 pub(super) fn envelope(envelope: Envelope) -> proto::Envelope {
@@ -238,6 +238,7 @@ impl Wire for Arc<Entry> {
                 generation: generation.0,
                 through: *through,
             }),
+            Payload::Command(command) => Sent::Command(command.to_proto()),
             Payload::Configure(settings) => Sent::Configure(settings.to_proto()),
             Payload::Tick => Sent::Tick(entry::Tick {}),
             Payload::Checkpoint { digest } => Sent::Checkpoint(*digest),
@@ -282,6 +283,7 @@ impl Wire for Arc<Entry> {
                     through,
                 }
             }
+            Sent::Command(command) => Payload::Command(Wire::from_proto(command)?),
             Sent::Configure(settings) => Payload::Configure(Wire::from_proto(settings)?),
             Sent::Tick(entry::Tick {}) => Payload::Tick,
             Sent::Checkpoint(digest) => Payload::Checkpoint { digest },

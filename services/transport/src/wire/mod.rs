@@ -6,6 +6,7 @@ mod chain;
 mod configuration;
 mod effect;
 mod hot;
+mod inspection;
 mod link;
 mod op;
 
@@ -73,7 +74,7 @@ fn number(what: &'static str, number: u64) -> Result<u64, Malformed> {
     Ok(number)
 }
 
-fn shard(shard: u32) -> Result<ShardId, Malformed> {
+pub(crate) fn shard(shard: u32) -> Result<ShardId, Malformed> {
     let what = "shard";
     let shard: u16 = narrow(what, shard)?;
     if usize::from(shard) >= SHARDS_MAX {

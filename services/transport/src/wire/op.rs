@@ -231,6 +231,7 @@ impl Wire for Connect {
             will: self.will.as_ref().map(Wire::to_proto),
             principal: self.principal.as_ref().map(ByteString::to_string),
             asked_at: self.asked_at.0,
+            protocol: self.protocol.into(),
             attachment: Some(self.attachment.to_proto()),
         }
     }
@@ -243,6 +244,7 @@ impl Wire for Connect {
             will: connect.will.map(Wire::from_proto).transpose()?,
             principal: connect.principal.map(ByteString::from),
             asked_at: Time(connect.asked_at),
+            protocol: narrow("protocol", connect.protocol)?,
             attachment: required("attachment", connect.attachment)?,
         })
     }

@@ -10,7 +10,7 @@ use catena_replicated::{Envelope, FromOrigin, ToOrigin};
 use catena_shard::Origin;
 use catena_slots::ShardId;
 use catena_transport::{
-    Accept, Accepted, Broken, ChainStream, Directory, Options, Transport, serve,
+    Accept, Accepted, Asked, Broken, ChainStream, Directory, Options, Transport, serve,
 };
 use tokio::{
     net::TcpListener,
@@ -62,6 +62,10 @@ pub fn host() -> (Host, Given) {
 }
 
 impl Accept for Host {
+    fn ask(&self, _: ShardId, _: Asked) -> bool {
+        false
+    }
+
     fn link(&self, shard: ShardId) -> Option<Accepted> {
         let (from_origin, received) = mpsc::channel(CHANNEL);
         let (answers, to_origin) = mpsc::channel(CHANNEL);

@@ -13,8 +13,8 @@ use catena_link::Batch;
 use catena_mqtt::{Filter, QoS, ReasonCode, packet::RetainHandling};
 use catena_replicated::{Entry, Envelope, FromOrigin, Message as ChainMessage, ToOrigin};
 use catena_shard::{
-    ClientKey, ConnId, Effect, Message, Op, Origin, SessionId, Settings, SharedStrategy, Time, Who,
-    Will,
+    ClientKey, Command, ConnId, Effect, Message, Op, Origin, SessionId, Settings, SharedStrategy,
+    Time, Who, Will,
     effect::{
         Accepted, AlsoAttach, Attached, Connected, Deliver, Held, Kick, Published, Pubrel,
         Recorded, Released, SubscribeResult, Subscribed, Target, Unsubscribed,
@@ -156,23 +156,47 @@ fn connect() -> impl Strategy<Value = Connect> {
     let will = (message(), any::<u32>()).prop_map(|(message, delay)| Will { message, delay });
     (
         string(),
-        any::<(bool, u32)>(),
+        any::<(bool, u32, u8)>(),
         option::of(will),
         option::of(string()),
         time(),
         attachment(),
     )
         .prop_map(
-            |(client_id, (clean_start, expiry), will, principal, asked_at, attachment)| Connect {
+            |(
+                client_id,
+                (clean_start, expiry, protocol),
+                will,
+                principal,
+                asked_at,
+                attachment,
+            )| Connect {
                 client_id,
                 clean_start,
                 expiry,
                 will,
                 principal,
                 asked_at,
+                protocol,
                 attachment,
             },
         )
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        who().prop_map(|who| Command::Disconnect {
+            client: who.client,
+            session: who.session,
+            epoch: who.epoch,
+        }),
+        who().prop_map(|who| Command::EndSession(EndSession {
+            client: who.client,
+            session: who.session,
+        })),
+        (Just("a/b".into()), number())
+            .prop_map(|(topic, sequence)| Command::ClearRetained { topic, sequence }),
+    ]
 }
 
 fn disconnect() -> impl Strategy<Value = Disconnect> {
@@ -608,6 +632,7 @@ fn payload() -> impl Strategy<Value = Payload<catena_replicated::Replicated>> {
             }
         }),
         settings().prop_map(Payload::Configure),
+        command().prop_map(Payload::Command),
         Just(()).prop_map(|()| Payload::Tick),
         any::<u64>().prop_map(|digest| Payload::Checkpoint { digest }),
     ]

@@ -114,6 +114,7 @@ impl Shard {
             return;
         };
         session.attached = None;
+        session.since = at;
         // A session that ends with its connection cannot be made to last by then `[F-14]`.
         if session.expiry > 0 {
             session.expiry = expiry.unwrap_or(session.expiry);
@@ -312,6 +313,8 @@ impl Shard {
             principal: connect.principal.clone(),
             expiry: 0,
             attached: None,
+            protocol: connect.protocol,
+            since: self.now,
             will: None,
             will_due: None,
             ends_at: Time::NEVER,
@@ -319,6 +322,8 @@ impl Shard {
         });
         session.epoch += 1;
         session.expiry = connect.expiry;
+        session.protocol = connect.protocol;
+        session.since = self.now;
         session.attached = Some(Attached {
             link,
             conn: connect.attachment.conn,
@@ -339,7 +344,7 @@ impl Shard {
     }
 
     /// Ends a session everywhere; its will, if it waited, is published `[F-20]` `[F-23]`.
-    fn end_session(&mut self, id: HomeId) {
+    pub(crate) fn end_session(&mut self, id: HomeId) {
         self.publish_will_of(id);
         let Some(home) = self.homes.get_mut(id) else {
             return;

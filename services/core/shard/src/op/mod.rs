@@ -76,6 +76,8 @@ pub struct Connect {
     pub principal: Option<ByteString>,
     /// Shard time when the gateway asked, as well as it knows; an older one than 5 s is refused `[F-15]`.
     pub asked_at: Time,
+    /// The protocol level that the client speaks: 3, 4 or 5. Administrators are told.
+    pub protocol: u8,
     pub attachment: Attachment,
 }
 

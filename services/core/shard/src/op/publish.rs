@@ -164,6 +164,13 @@ impl Shard {
         }
     }
 
+    /// An administrator clears a topic.
+    pub(crate) fn clear_retained(&mut self, topic: &str) {
+        if let Some(old) = self.retained.clear(topic) {
+            self.forget_retained(old);
+        }
+    }
+
     fn forget_retained(&mut self, old: Retained) {
         let expires_at = self.store.expires_at(old.message);
         self.timers.cancel(expires_at, Timer::Retained(old.message));

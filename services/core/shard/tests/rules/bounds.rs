@@ -279,6 +279,7 @@ fn wills_of_a_lost_gateway_are_published_in_steps() {
             will: Some(will("w", 0)),
             principal: None,
             asked_at: shard.world.now,
+            protocol: 5,
             attachment: op::Attachment {
                 conn: ConnId(u64::from(n)),
                 ..Client::new("x", 1).attachment()

@@ -176,6 +176,7 @@ fn an_old_connect_is_refused() {
         will: None,
         principal: None,
         asked_at: world.now,
+        protocol: 5,
         attachment: client.attachment(),
     };
     world.now = world.now.plus_millis(5_001);

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod administer;
 mod bounds;
 mod connect;
 mod deliver;

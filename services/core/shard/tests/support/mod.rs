@@ -242,6 +242,7 @@ impl World {
             will: client.will.clone(),
             principal: client.principal.map(Into::into),
             asked_at: self.now,
+            protocol: 5,
             attachment: client.attachment(),
         };
         self.op(
