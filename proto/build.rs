@@ -9,6 +9,9 @@ const FILES: &[&str] = &[
     "catena/internal/v1/inspection.proto",
     "catena/admin/v1/cluster.proto",
     "catena/admin/v1/resources.proto",
+    "catena/admin/v1/sessions.proto",
+    "catena/admin/v1/retained.proto",
+    "catena/admin/v1/authorization.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -364,6 +364,8 @@ impl<W: Workload> World<W> {
                     },
                 );
             }
+            // Nobody asks for commands here.
+            Output::Commanded { .. } => {}
             Output::Report(report) => self.nodes[node].reports.push(report),
             Output::Alarm(alarm) => self.fail(format!("node {node} shard {shard}: {alarm:?}")),
         }

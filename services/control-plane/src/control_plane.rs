@@ -8,6 +8,7 @@ use std::{
 };
 
 use catena_resources::{BROKER_NAME, Broker, Invalid, Place, Resource, Spec};
+use catena_transport::{Directory, GrpcInspect, Inspect};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -24,7 +25,7 @@ use crate::{
     resources::Catalogue,
     routes::Routes,
     serve::{self, NoReflection},
-    server::Context,
+    server::{Context, inspect::Shards},
     store::{Election, Error, Leadership, Store, Transaction, Write},
 };
 
@@ -96,6 +97,24 @@ impl ControlPlane {
         store: Arc<dyn Store>,
         options: Options,
     ) -> Result<ControlPlane, StartError> {
+        let directory = Directory::default();
+        let timeout = options.broker.failure_timeout();
+        let within = catena_transport::Options::within(timeout);
+        let way = GrpcInspect::new(directory.clone(), within);
+        ControlPlane::start_beside(store, options, directory, Arc::new(way)).await
+    }
+
+    /// The same, beside shards that are reached in another way than over gRPC: `way` finds addresses, if it needs any, in
+    /// `directory`.
+    ///
+    /// # Errors
+    /// As for [`ControlPlane::start`].
+    pub async fn start_beside(
+        store: Arc<dyn Store>,
+        options: Options,
+        directory: Directory,
+        way: Arc<dyn Inspect>,
+    ) -> Result<ControlPlane, StartError> {
         options.broker.validate()?;
         let guard = Guard::new(options.admin.clone())?;
         let (listener, address) = bind(options.listen).await?;
@@ -126,6 +145,7 @@ impl ControlPlane {
             routes: routes.clone(),
             ending: ends.clone(),
         };
+        let shards = Shards::new(following.clone(), directory, way);
         let mut tasks = JoinSet::new();
         let mut campaign = JoinSet::new();
         tasks.spawn(follower.run());
@@ -144,7 +164,7 @@ impl ControlPlane {
             .run(),
         );
         campaign.spawn(serve::members(listener, context.clone(), ends.clone()).await?);
-        campaign.spawn(serve::administrators(admin_listener, guard, context, ends).await?);
+        campaign.spawn(serve::administrators(admin_listener, guard, context, shards, ends).await?);
         Ok(ControlPlane {
             address,
             admin,

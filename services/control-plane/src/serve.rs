@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use catena_proto::{
     admin::v1::{
+        authorization_server::{AuthorizationServer, SERVICE_NAME as AUTHORIZATION},
         cluster_server::{ClusterServer, SERVICE_NAME as CLUSTER},
         resources_server::{ResourcesServer, SERVICE_NAME as RESOURCES},
+        retained_server::{RetainedServer, SERVICE_NAME as RETAINED},
+        sessions_server::{SERVICE_NAME as SESSIONS, SessionsServer},
     },
     internal::v1::membership_server::{MembershipServer, SERVICE_NAME as MEMBERSHIP},
 };
@@ -20,7 +23,11 @@ use tracing::warn;
 use crate::{
     access::{Guard, accept, gate::Gates},
     routes::is_forwarded,
-    server::{Context, admin, membership, resources},
+    server::{
+        Context, admin,
+        inspect::{self, Shards},
+        membership, resources,
+    },
 };
 
 /// Largest message that is taken.
@@ -63,13 +70,24 @@ pub async fn administrators(
     listener: TcpListener,
     guard: Guard,
     context: Context,
+    shards: Shards,
     ending: watch::Receiver<bool>,
 ) -> Result<impl Future<Output = ()> + Send + 'static, NoReflection> {
+    let sessions = inspect::sessions::Service {
+        context: context.clone(),
+        shards: shards.clone(),
+    };
+    let retained = inspect::retained::Service { shards };
+    let authorization = inspect::authorization::Service(context.clone());
     let mut routes = RoutesBuilder::default();
     routes
         .add_service(ClusterServer::new(admin::Service(context.clone())))
-        .add_service(ResourcesServer::new(resources::Service(context)));
-    common(&mut routes, &[CLUSTER, RESOURCES]).await?;
+        .add_service(ResourcesServer::new(resources::Service(context)))
+        .add_service(SessionsServer::new(sessions))
+        .add_service(RetainedServer::new(retained))
+        .add_service(AuthorizationServer::new(authorization));
+    let services = [CLUSTER, RESOURCES, SESSIONS, RETAINED, AUTHORIZATION];
+    common(&mut routes, &services).await?;
     Ok(async move {
         let mut tasks = JoinSet::new();
         tasks.spawn(guard.clone().keep());

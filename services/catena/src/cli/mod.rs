@@ -1,5 +1,5 @@
 //! The command line beyond running a broker: `pub`, `sub`, `bench` and `verify`; `apply`, `get` and their like for
-//! resources; `status` and `node` for clusters.
+//! resources; `status` and `node` for clusters; `sessions`, `retained` and `explain-access` to look into a broker.
 //!
 //! Start reading at [`Command`]. What `pub` and `sub` share lies beside them: the connection in
 //! [`client`], its options in [`options`], the properties of MQTT 5 in [`property`].
@@ -7,15 +7,20 @@
 pub mod bench;
 mod client;
 mod control_plane;
+pub mod explain_access;
 mod json;
+mod moment;
 pub mod node;
 mod options;
 mod property;
 pub mod pub_;
 pub mod resources;
+pub mod retained;
+pub mod sessions;
 mod stamp;
 pub mod status;
 pub mod sub;
+mod table;
 mod value;
 pub mod verify;
 mod words;
@@ -39,6 +44,9 @@ pub enum Command {
     Status(status::Arguments),
     Node(node::Arguments),
     GatewayDrain(node::GatewayDrain),
+    Sessions(sessions::Arguments),
+    Retained(retained::Arguments),
+    ExplainAccess(explain_access::Arguments),
     Adopt(node::Adopt),
 }
 
@@ -66,6 +74,9 @@ impl Command {
             Command::Status(arguments) => status::run(arguments),
             Command::Node(arguments) => node::run(arguments),
             Command::GatewayDrain(arguments) => node::drain_gateway(arguments),
+            Command::Sessions(arguments) => sessions::run(arguments),
+            Command::Retained(arguments) => retained::run(arguments),
+            Command::ExplainAccess(arguments) => explain_access::run(arguments),
             Command::Adopt(arguments) => node::adopt(arguments),
         }
     }

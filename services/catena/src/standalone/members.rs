@@ -16,7 +16,7 @@ use catena_membership::{
     process_token,
 };
 use catena_resources::{Broker, Place};
-use catena_transport::Local;
+use catena_transport::{Directory, Local};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -45,7 +45,8 @@ impl Members {
     /// # Errors
     /// A data directory that cannot be used or is of another number of shards, a port that is taken.
     pub async fn start(settings: &Settings) -> anyhow::Result<Members> {
-        let control_plane = control_plane(settings).await?;
+        let local = Local::default();
+        let control_plane = control_plane(settings, &local).await?;
         let client = ControlPlane::new(vec![control_plane.endpoint()])?;
         let registration = NodeRegistration {
             name: NAME.to_owned(),
@@ -75,7 +76,6 @@ impl Members {
             }
         }
         let (backend, shards) = backend(settings, &client, me, cluster.clone())?;
-        let local = Local::default();
         local.add(me, backend);
         Ok(Members {
             control_plane,
@@ -110,7 +110,10 @@ fn backend(
     }))
 }
 
-async fn control_plane(settings: &Settings) -> anyhow::Result<server::ControlPlane> {
+async fn control_plane(
+    settings: &Settings,
+    local: &Local<Backend>,
+) -> anyhow::Result<server::ControlPlane> {
     let store = match &settings.data_dir {
         Some(directory) => open(directory).await?,
         None => Embedded::in_memory().await?,
@@ -126,20 +129,24 @@ async fn control_plane(settings: &Settings) -> anyhow::Result<server::ControlPla
         broker: first.clone(),
         place: Place::Elsewhere,
     };
-    let started =
-        match server::ControlPlane::start(store.clone(), options(settings.admin.clone())).await {
-            Err(server::StartError::Listen { address, source }) if !settings.is_admin_given => {
-                let mut chosen = settings.admin.clone();
-                chosen.listen.set_port(0);
-                let started = server::ControlPlane::start(store, options(chosen)).await?;
-                info!(
-                    %address, %source, instead = started.admin_endpoint(),
-                    "the port of the admin API is taken: another is used; choose one by --admin"
-                );
-                Ok(started)
-            }
-            started => started.map_err(explain),
-        }?;
+    let start = |store, admin| {
+        // Its shards are in this process.
+        let (directory, way) = (Directory::default(), Arc::new(local.clone()));
+        server::ControlPlane::start_beside(store, options(admin), directory, way)
+    };
+    let started = match start(store.clone(), settings.admin.clone()).await {
+        Err(server::StartError::Listen { address, source }) if !settings.is_admin_given => {
+            let mut chosen = settings.admin.clone();
+            chosen.listen.set_port(0);
+            let started = start(store, chosen).await?;
+            info!(
+                %address, %source, instead = started.admin_endpoint(),
+                "the port of the admin API is taken: another is used; choose one by --admin"
+            );
+            Ok(started)
+        }
+        started => started.map_err(explain),
+    }?;
     set_up(started.catalogue(), settings, &first).await?;
     Ok(started)
 }

@@ -1,6 +1,7 @@
 //! What is served on the port.
 
 pub mod admin;
+pub mod inspect;
 pub mod membership;
 mod node_stream;
 pub mod resources;

@@ -2,6 +2,7 @@
 
 mod access;
 mod gateways;
+mod inspecting;
 mod leaders;
 mod node;
 mod nodes;

@@ -5,11 +5,7 @@ use std::fmt::Write as _;
 use catena_proto::admin::v1::{self as proto, Liveness, Role};
 
 use super::health::Health;
-
-/// Between two columns.
-const GAP: &str = "  ";
-/// What there is nothing to say of.
-const NOTHING: &str = "-";
+use crate::cli::table::{NOTHING, Table};
 
 /// The whole page.
 pub fn page(status: &proto::Status, health: &Health) -> String {
@@ -27,7 +23,7 @@ pub fn page(status: &proto::Status, health: &Health) -> String {
     }
     page.push_str(&control_plane(status));
     for table in [nodes(status), gateways(status), shards(status)] {
-        if !table.rows.is_empty() {
+        if !table.is_empty() {
             page.push('\n');
             page.push_str(&table.text());
         }
@@ -187,49 +183,6 @@ fn liveness(liveness: Liveness) -> &'static str {
         Liveness::Leaving => "leaving",
         Liveness::Silent => "silent",
         Liveness::Lost => "lost",
-    }
-}
-
-/// Rows of cells, each column as wide as its widest.
-struct Table {
-    titles: &'static [&'static str],
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    fn new(titles: &'static [&'static str]) -> Table {
-        Table {
-            titles,
-            rows: Vec::new(),
-        }
-    }
-
-    fn row<const COLUMNS: usize>(&mut self, cells: [String; COLUMNS]) {
-        self.rows.push(cells.into());
-    }
-
-    fn text(&self) -> String {
-        let titles: Vec<String> = self
-            .titles
-            .iter()
-            .map(|title| (*title).to_owned())
-            .collect();
-        let lines = || std::iter::once(&titles).chain(&self.rows);
-        let width = |column: usize| {
-            let cells = lines().filter_map(|line| line.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..titles.len()).map(width).collect();
-        let mut text = String::new();
-        for line in lines() {
-            let mut row = String::new();
-            for (cell, width) in line.iter().zip(&widths) {
-                let _ = write!(row, "{cell:width$}{GAP}");
-            }
-            text.push_str(row.trim_end());
-            text.push('\n');
-        }
-        text
     }
 }
 

@@ -1,0 +1,80 @@
+//! The commands, as a person or a program runs them.
+
+use std::process::{Command, Output};
+
+use catena_tests::broker::{Broker, binary};
+use serde_json::Value;
+
+/// Where the admin API is.
+#[derive(Clone)]
+pub struct Admin(pub String);
+
+impl Admin {
+    /// Of a standalone broker.
+    pub fn of(broker: &Broker) -> Admin {
+        let log = broker.log();
+        let found = log.iter().find_map(|line| {
+            let (_, rest) = line.split_once("admin API on ")?;
+            rest.split(' ').next()
+        });
+        Admin(found.expect("it says where its admin API is").to_owned())
+    }
+
+    /// Runs `catena` to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(binary())
+            .args(arguments)
+            .env("CATENA_ADMIN", &self.0)
+            .output()
+            .expect("it can be run")
+    }
+
+    /// What it writes.
+    ///
+    /// # Errors
+    /// What it says, when it fails.
+    pub fn try_say(&self, arguments: &[&str]) -> Result<String, String> {
+        let output = self.run(arguments);
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    }
+
+    pub fn say(&self, arguments: &[&str]) -> String {
+        let said = self.try_say(arguments);
+        said.unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+    }
+
+    pub fn fail(&self, arguments: &[&str]) -> String {
+        let said = self.try_say(arguments);
+        said.expect_err("this must not work")
+    }
+
+    /// What it writes as one JSON value.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.say(&[arguments, &["-o", "json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"))
+    }
+
+    /// What it writes as one JSON value in each line.
+    pub fn lines(&self, arguments: &[&str]) -> Vec<Value> {
+        let text = self.say(&[arguments, &["-o", "json"]].concat());
+        let value = |line: &str| serde_json::from_str(line).expect("JSON");
+        text.lines().map(value).collect()
+    }
+
+    /// The client ids of a list of sessions, in order.
+    pub fn ids(&self, arguments: &[&str]) -> Vec<String> {
+        let sessions = self.lines(&[&["sessions", "list"], arguments].concat());
+        let id = |session: &Value| {
+            session["client_id"]
+                .as_str()
+                .expect("a client id")
+                .to_owned()
+        };
+        let mut ids: Vec<String> = sessions.iter().map(id).collect();
+        ids.sort();
+        ids
+    }
+}
