@@ -12,6 +12,7 @@ mod json;
 mod moment;
 pub mod node;
 mod options;
+pub mod passwd;
 mod property;
 pub mod pub_;
 pub mod resources;
@@ -48,6 +49,7 @@ pub enum Command {
     Retained(retained::Arguments),
     ExplainAccess(explain_access::Arguments),
     Adopt(node::Adopt),
+    Passwd(passwd::Arguments),
 }
 
 impl Command {
@@ -78,6 +80,7 @@ impl Command {
             Command::Retained(arguments) => retained::run(arguments),
             Command::ExplainAccess(arguments) => explain_access::run(arguments),
             Command::Adopt(arguments) => node::adopt(arguments),
+            Command::Passwd(arguments) => passwd::run(arguments),
         }
     }
 }
