@@ -93,20 +93,18 @@ pub(crate) fn look(directory: &Path, last: &Tree, now: SystemTime) -> Look {
             continue;
         }
         let known = last.get(&name);
+        let mut keys = look.keys(&name, &path, known, now);
+        let mut last_round;
         // Kubernetes swaps a link under us: a certificate of before and a key of after do not fit. Once nothing has changed during
         // a round, they do.
-        let mut keys = look.keys(&name, &path, known, now);
+        let mut before = known;
         for _ in 1..ROUNDS_MAX {
-            let again = look.keys(&name, &path, Some(&keys), now);
-            let same = again.len() == keys.len()
-                && again
-                    .iter()
-                    .zip(&keys)
-                    .all(|((key, a), (other, b))| key == other && a.stamp == b.stamp);
-            keys = again;
-            if same {
+            if before.is_some_and(|before| are_as(before, &keys)) {
                 break;
             }
+            last_round = keys;
+            before = Some(&last_round);
+            keys = look.keys(&name, &path, before, now);
         }
         look.count(&name, &mut keys);
         if !keys.is_empty() {
@@ -114,6 +112,15 @@ pub(crate) fn look(directory: &Path, last: &Tree, now: SystemTime) -> Look {
         }
     }
     look
+}
+
+/// Whether no file has changed from one round to the next.
+fn are_as(before: &Keys, after: &Keys) -> bool {
+    before.len() == after.len()
+        && before
+            .iter()
+            .zip(after)
+            .all(|((key, before), (other, after))| key == other && before.stamp == after.stamp)
 }
 
 impl Look {
