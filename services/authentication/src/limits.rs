@@ -14,6 +14,9 @@ pub const WAITING_MAX: usize = 512;
 /// A connection that nobody used for so long is closed when the next call comes.
 pub const IDLE_TIME: Duration = Duration::from_secs(30);
 
+/// How long a connection is waited for to be of use again.
+pub(crate) const READY_TIME: Duration = Duration::from_millis(100);
+
 /// The largest answer of a server.
 pub const ANSWER_BYTES_MAX: usize = 1 << 20;
 

@@ -7,10 +7,10 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, StatusCode, body::Incoming, client::conn::http1::SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
-use tokio::{net::TcpStream, task::JoinHandle};
+use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::limits::ANSWER_BYTES_MAX;
+use crate::limits::{ANSWER_BYTES_MAX, READY_TIME};
 
 /// A connection to a server. Closed when it is dropped, whatever it is waiting for.
 #[derive(Debug)]
@@ -83,8 +83,8 @@ impl Connection {
         let status = answer.status();
         let body = read(answer.into_body()).await?;
         self.used = Instant::now();
-        // The driver has yet to see that the answer is over; it takes no longer than that.
-        self.sender.ready().await.ok();
+        // The driver has yet to see that the answer is over. Where that takes its time, the connection is not used again.
+        let _ = timeout(READY_TIME, self.sender.ready()).await;
         Ok(Answer { status, body })
     }
 }
