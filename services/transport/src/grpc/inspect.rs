@@ -88,7 +88,9 @@ fn is_broken(status: &Status) -> bool {
 
 fn refused(address: &str, status: &Status) -> NotAnswered {
     match status.code() {
-        Code::Unavailable => NotAnswered::NotServing,
+        Code::Unavailable if status.message() == NotAnswered::NotServing.to_string() => {
+            NotAnswered::NotServing
+        }
         Code::ResourceExhausted => NotAnswered::Full,
         Code::Aborted => NotAnswered::Gone,
         _ => NotAnswered::NotReached(format!("{address}: {}", explain(status))),
