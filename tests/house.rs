@@ -94,6 +94,7 @@ const LIBRARY: &[&str] = &[
     "catena-runtime",
     "catena-secrets",
     "catena-authentication",
+    "catena-pki",
     "catena-transport",
     "catena-membership",
     "catena-storage",

@@ -1,17 +1,35 @@
 //! A worker's connections: each a protocol, what is to be written, and the task that owns the socket.
 
-use std::{sync::Arc, task::Waker};
+use std::{net::SocketAddr, sync::Arc, task::Waker};
 
 use catena_connection::{Connection, Input, Output, Settings, input::Now};
+use catena_policy::Policy;
 use catena_shard::ConnId;
+use rustls::pki_types::CertificateDer;
 use slab::Slab;
 
-use crate::router::{Router, View};
+use crate::{
+    authenticate::Call,
+    entrance::Entrance,
+    router::{Router, View},
+};
+
+/// Where a client came in, and with what.
+#[derive(Debug)]
+pub(crate) struct Came {
+    pub entrance: Arc<Entrance>,
+    pub peer: SocketAddr,
+    /// Its own first.
+    pub certificates: Box<[CertificateDer<'static>]>,
+}
 
 /// One connection, without its socket.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub id: ConnId,
+    pub came: Came,
+    /// Who the client is, is asked.
+    pub call: Option<Call>,
     pub protocol: Connection,
     pub output: Output,
     /// The task that owns the socket, unless it is awake.
@@ -32,14 +50,23 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// Adds a connection that waits for CONNECT.
-    pub fn insert(&mut self, settings: Arc<Settings>, entropy: u128, now: Now) -> ConnId {
+    pub fn insert(
+        &mut self,
+        came: Came,
+        settings: Arc<Settings>,
+        policy: Option<Arc<Policy>>,
+        entropy: u128,
+        now: Now,
+    ) -> ConnId {
         let entry = self.slab.vacant_entry();
         // The count makes the name unique, the place in the slab makes it quick to find.
         self.made = self.made.wrapping_add(1);
         let id = ConnId(u64::from(self.made) << 32 | entry.key() as u64);
         entry.insert(Box::new(Client {
             id,
-            protocol: Connection::new(settings, None, id, entropy, now),
+            came,
+            call: None,
+            protocol: Connection::new(settings, policy, id, entropy, now),
             output: Output::default(),
             task: None,
             armed: None,
@@ -96,6 +123,8 @@ impl Client {
         let mut view = View {
             conn: self.id,
             now,
+            came: &self.came,
+            call: &mut self.call,
             router,
             output: &mut self.output,
         };
@@ -106,6 +135,8 @@ impl Client {
         let mut view = View {
             conn: self.id,
             now,
+            came: &self.came,
+            call: &mut self.call,
             router,
             output: &mut self.output,
         };
@@ -130,16 +161,32 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
+    use catena_resources::listener::{Protocol, ProxyProtocol};
+
     use super::*;
+    use crate::entrance::Rules;
+
+    fn came() -> Came {
+        Came {
+            entrance: Arc::new(Entrance::new(
+                String::new(),
+                Protocol::Mqtt,
+                ProxyProtocol::Disabled,
+                Rules::default(),
+            )),
+            peer: ([127, 0, 0, 1], 1).into(),
+            certificates: Box::default(),
+        }
+    }
 
     // An effect for a client that is gone must not reach the one that came after it.
     #[test]
     fn a_place_that_is_used_again_has_another_name() {
         let mut clients = Clients::default();
         let settings = Arc::new(Settings::default());
-        let first = clients.insert(settings.clone(), 0, Now(0));
+        let first = clients.insert(came(), settings.clone(), None, 0, Now(0));
         clients.remove(first);
-        let second = clients.insert(settings, 0, Now(0));
+        let second = clients.insert(came(), settings, None, 0, Now(0));
         assert_eq!(place(first), place(second));
         assert!(clients.get(first).is_none() && clients.get(second).is_some());
         assert!(clients.is_closed(first));

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use catena_authentication::Means;
 use catena_chain::Incarnation;
 use catena_membership::{Cluster, GatewayIncarnation};
+use catena_secrets::Secrets;
 use catena_slots::SlotTable;
 use tokio::sync::{mpsc, watch};
+
+use crate::ports::PortStatus;
 
 /// A gateway's configuration.
 #[derive(Debug, Clone)]
@@ -22,6 +26,12 @@ pub struct Config {
     pub heard: watch::Receiver<bool>,
     /// Takes the backends that refuse connections or break them: see [`crate::limits::ACCUSATIONS`].
     pub accusations: mpsc::Sender<Incarnation>,
+    /// Certificates of ports.
+    pub secrets: Secrets,
+    /// What authenticators share; made once in a process.
+    pub means: Arc<Means>,
+    /// Takes how all ports are, each time that something changes; `None` until they were first opened.
+    pub ports: watch::Sender<Option<Arc<[PortStatus]>>>,
     /// Open sockets; more are closed at once and counted.
     pub connections_max: usize,
 }

@@ -40,6 +40,14 @@ counters! {
     accepted,
     /// Sockets closed at once because there were too many.
     over_limit,
+    /// Sockets closed at once because too many came in a second.
+    over_rate,
+    /// Sockets closed at once because too many of their port were not yet so far that MQTT could begin.
+    over_openings,
+    /// Sockets whose PROXY header, TLS handshake or request for a WebSocket failed.
+    openings_failed,
+    /// Clients refused because too many waited to hear who they are.
+    authentications_full,
     /// Times that the system gave no socket.
     accept_errors,
     /// Clients that were told yes.
@@ -134,6 +142,10 @@ impl Counts {
         }
         if self.refused
             + self.over_limit
+            + self.over_rate
+            + self.over_openings
+            + self.openings_failed
+            + self.authentications_full
             + self.accept_errors
             + self.connect_timeouts
             + self.stalled
@@ -142,6 +154,10 @@ impl Counts {
             warn!(
                 refused = self.refused,
                 over_limit = self.over_limit,
+                over_rate = self.over_rate,
+                over_openings = self.over_openings,
+                openings_failed = self.openings_failed,
+                authentications_full = self.authentications_full,
                 accept_errors = self.accept_errors,
                 connect_timeouts = self.connect_timeouts,
                 stalled = self.stalled,

@@ -1,6 +1,9 @@
-//! The log of what policies did not allow. Clients can cause any number of denials, so that most are only counted.
+//! The log of what policies did not allow, and of clients that are not who they say. Clients can cause any number of denials, so that most are only counted.
+
+use std::net::SocketAddr;
 
 use catena_connection::{input::Now, outside::Denial};
+use catena_mqtt::ReasonCode;
 use catena_shard::ConnId;
 use tracing::info;
 
@@ -32,6 +35,21 @@ impl Denials {
             left_out,
             "not allowed"
         );
+    }
+
+    /// Logs why a client was refused that does not prove who it is; as bounded as denials.
+    pub fn log_refusal(
+        &mut self,
+        listener: &str,
+        peer: SocketAddr,
+        reason: ReasonCode,
+        why: &str,
+        now: Now,
+    ) {
+        let Some(left_out) = self.make_room(now) else {
+            return;
+        };
+        info!(listener, %peer, ?reason, why, left_out, "refused");
     }
 
     /// Whether there is room for a line; and how many had none since the last one.

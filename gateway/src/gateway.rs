@@ -9,9 +9,10 @@ use crate::{
     config::Config,
     counters::{Counters, Counts},
     limits::ARRIVALS,
-    listener::Listener,
+    listener::Deal,
+    ports::{Keeper, Listeners},
     room::Room,
-    worker::{Acceptor, Worker},
+    worker::Worker,
 };
 
 /// What is seen of a gateway from outside: of one life of it `[C-43]`.
@@ -22,11 +23,11 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway that serves clients on `listeners` once each of its workers runs, on a thread of its own.
-    /// It drains when `shutdown` begins.
+    /// A gateway that serves clients on `listeners`, and on the ports that resources ask for, once each of its workers
+    /// runs, on a thread of its own. It drains when `shutdown` begins.
     pub fn new(
         config: &Config,
-        listeners: Vec<Listener>,
+        listeners: Listeners,
         shutdown: &Shutdown,
     ) -> (Gateway, Vec<Worker>) {
         let count = config.workers.max(1);
@@ -35,12 +36,15 @@ impl Gateway {
         let room = Room::new(config.connections_max);
         let (over, is_over) = shutdown::shutdown();
         let over = Arc::new(over);
-        let mut acceptor = Some(Acceptor {
-            listeners,
+        let counters: Vec<Arc<Counters>> = (0..count).map(|_| Arc::default()).collect();
+        let deal = Deal {
             workers,
             room,
-        });
-        let counters: Vec<Arc<Counters>> = (0..count).map(|_| Arc::default()).collect();
+            counters: counters[0].clone(),
+            shutdown: shutdown.clone(),
+            is_over: is_over.clone(),
+        };
+        let mut keeper = Some(Keeper::new(config, listeners, deal));
         let workers = (0..count)
             .zip(arrivals)
             .zip(&counters)
@@ -52,7 +56,7 @@ impl Gateway {
                 shutdown: shutdown.clone(),
                 over: over.clone(),
                 is_over: is_over.clone(),
-                acceptor: acceptor.take(),
+                keeper: keeper.take(),
             })
             .collect();
         (Gateway { counters, over }, workers)

@@ -10,16 +10,20 @@ pub mod counters;
 pub mod gateway;
 pub mod limits;
 pub mod listener;
+pub mod ports;
 pub mod worker;
 
+mod authenticate;
 mod buffers;
 mod client;
 mod clients;
 mod cut;
 mod denials;
+mod entrance;
 mod link;
 mod room;
 mod router;
+mod stream;
 mod timers;
 
 pub use config::Config;

@@ -29,6 +29,34 @@ pub const SPARE_BUFFER_BYTES: usize = 256 * 1024;
 /// Milliseconds from the accept to the end of CONNECT.
 pub const CONNECT_MS: u64 = 10_000;
 
+/// Bytes of a PROXY header: addresses, and what a load balancer adds to them.
+pub const PROXY_HEADER_BYTES: usize = 2048;
+
+/// Bytes of the HTTP request for a WebSocket.
+pub const UPGRADE_BYTES: usize = 8 * 1024;
+
+/// Bytes of a WebSocket frame from a client: the largest packet of MQTT. Nothing is gathered for it.
+pub const FRAME_BYTES: u64 = 268_435_460;
+
+/// Bytes of the payload of a WebSocket frame of ours: one of them is what a client gathers before it looks at it.
+pub const FRAME_OUT_BYTES: usize = 64 * 1024;
+
+/// Connections of one port that are not yet through PROXY header, TLS handshake and request for a WebSocket. More are
+/// closed at once and counted: each holds memory, and a slow client may take [`CONNECT_MS`] for it.
+pub const OPENINGS_MAX: usize = 2_048;
+
+/// Authentications of one worker that wait for an answer. Beyond it clients are told that the server is busy.
+pub const AUTHENTICATIONS_MAX: usize = 4_096;
+
+/// Certificates of a client that are looked at.
+pub const CERTIFICATES_MAX: usize = 10;
+
+/// Milliseconds after which a port that cannot be opened, or whose certificate cannot be loaded, is tried again.
+pub const PORT_RETRY_MS: u64 = 1_000;
+
+/// Clients that are told of a change of their port before others have their turn.
+pub const TOLD_AT_ONCE: usize = 256;
+
 /// Milliseconds for which a client may take nothing although something is to be written; then it is closed.
 pub const WRITE_STALL_MS: u64 = 60_000;
 

@@ -1,22 +1,26 @@
 //! Listening sockets, and who gets what they accept.
+//!
+//! A listening socket is accepted from on the first worker alone; what it gives is dealt out to all of them.
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use catena_runtime::shutdown::Shutdown;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{net::TcpStream, sync::mpsc, task::spawn_local};
+use tokio::{net::TcpStream, sync::mpsc};
 use tracing::{debug, warn};
 
 use crate::{
-    counters::Counters,
+    counters::{Counter, Counters},
+    entrance::Entrance,
     limits::{ACCEPT_PAUSE_MS, BACKLOG},
+    ports::Rate,
     room::Room,
-    worker::{Acceptor, Arrival},
+    worker::{Arrival, News, Seats},
 };
 
 /// A port that is ours, and closed: whoever connects is refused.
@@ -70,6 +74,33 @@ impl Port {
         Ok(Port { socket, address })
     }
 
+    /// Takes a port on all addresses of the machine, IPv4 and IPv6.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn take_everywhere(port: u16) -> Result<Port, BindError> {
+        let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        let make = || -> io::Result<Socket> {
+            let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_reuse_address(true)?;
+            socket.set_only_v6(false)?;
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        };
+        let socket = match make() {
+            Ok(socket) => socket,
+            // A machine without IPv6.
+            Err(_) => return Port::take((Ipv4Addr::UNSPECIFIED, port).into()),
+        };
+        match socket.bind(&address.into()) {
+            Ok(()) => Ok(Port { socket, address }),
+            Err(source) if source.kind() == io::ErrorKind::AddrNotAvailable => {
+                Port::take((Ipv4Addr::UNSPECIFIED, port).into())
+            }
+            Err(source) => Err(BindError { address, source }),
+        }
+    }
+
     /// Opens it: the system takes clients from now on.
     ///
     /// # Errors
@@ -104,58 +135,54 @@ impl Listener {
     }
 }
 
-impl Acceptor {
-    /// Accepts on all listeners until the gateway drains or its life is over.
-    pub fn start(self, shutdown: &Shutdown, is_over: &Shutdown, counters: &Arc<Counters>) {
-        for listener in self.listeners {
-            let deal = Deal {
-                workers: self.workers.clone(),
-                next: 0,
-                room: self.room.clone(),
-            };
-            let end = [shutdown.clone(), is_over.clone()];
-            spawn_local(accept(listener, deal, end, counters.clone()));
-        }
-    }
+/// Where accepted sockets go, and what is common to those of all ports.
+#[derive(Debug, Clone)]
+pub(crate) struct Deal {
+    pub workers: Vec<mpsc::Sender<News>>,
+    /// Of the whole gateway.
+    pub room: Arc<Room>,
+    pub counters: Arc<Counters>,
+    pub shutdown: Shutdown,
+    pub is_over: Shutdown,
 }
 
-/// Deals sockets round robin: connections live long, so an even number of them is an even load.
-struct Deal {
-    workers: Vec<mpsc::Sender<Arrival>>,
-    next: usize,
-    room: Arc<Room>,
-}
-
-async fn accept(
-    listener: Listener,
-    mut deal: Deal,
-    [mut shutdown, mut is_over]: [Shutdown; 2],
-    counters: Arc<Counters>,
-) {
-    let socket = match tokio::net::TcpListener::from_std(listener.socket) {
+/// Accepts until the gateway drains or its life is over. Dropped, it closes the port.
+///
+/// Sockets are dealt round robin: connections live long, so an even number of them is an even load.
+pub(crate) async fn accept(listener: Listener, entrance: Arc<Entrance>, mut deal: Deal) {
+    let Listener { socket, address } = listener;
+    let socket = match tokio::net::TcpListener::from_std(socket) {
         Ok(socket) => socket,
         // Without its listener the broker is nothing.
         Err(error) => panic!("the system watches no listener: {error}"),
     };
+    // Not all ports begin with the same worker.
+    let mut next = usize::from(address.port());
+    let mut rate = Rate::new(Instant::now());
     loop {
         let accepted = tokio::select! {
             // All only wait.
             accepted = socket.accept() => accepted,
-            () = shutdown.begun() => return,
-            () = is_over.begun() => return,
+            () = deal.shutdown.begun() => return,
+            () = deal.is_over.begun() => return,
         };
         match accepted {
-            Ok((stream, _)) => {
-                counters.accepted.add();
-                deal.out(stream, &counters).await;
+            Ok((stream, peer)) => {
+                deal.counters.accepted.add();
+                if rate.take(entrance.rate_max(), Instant::now()) {
+                    next = (next + 1) % deal.workers.len();
+                    deal.out(stream, peer, &entrance, next).await;
+                } else {
+                    deal.turn_away(&deal.counters.over_rate, &entrance, "too many in a second");
+                }
             }
-            Err(error) if is_of_one_connection(&error) => counters.accept_errors.add(),
+            Err(error) if is_of_one_connection(&error) => deal.counters.accept_errors.add(),
             Err(error) => {
                 // No files or no memory: clients wait in the system's queue meanwhile.
-                if counters.accept_errors.get() % LOGGED_ERRORS == 0 {
+                if deal.counters.accept_errors.get() % LOGGED_ERRORS == 0 {
                     warn!(%error, "cannot accept clients");
                 }
-                counters.accept_errors.add();
+                deal.counters.accept_errors.add();
                 tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
             }
         }
@@ -176,25 +203,57 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 impl Deal {
-    async fn out(&mut self, stream: TcpStream, counters: &Counters) {
-        let Some(seat) = self.room.enter() else {
-            if counters.over_limit.get() % LOGGED_ERRORS == 0 {
-                warn!(limit = self.room.max(), "too many clients");
-            }
-            counters.over_limit.add();
-            return;
+    /// Tells all workers, behind the sockets that they were dealt before.
+    pub async fn tell(&self, news: impl Fn() -> News) {
+        for worker in &self.workers {
+            // A worker that has drained has no clients.
+            let _ = worker.send(news()).await;
+        }
+    }
+
+    async fn out(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        entrance: &Arc<Entrance>,
+        worker: usize,
+    ) {
+        let over = &self.counters.over_limit;
+        let Some(of_gateway) = self.room.enter() else {
+            return self.turn_away(over, entrance, "the gateway has no room for more");
+        };
+        let Some(of_port) = entrance.room.enter() else {
+            return self.turn_away(over, entrance, "the port has no room for more");
         };
         // The other worker's thread watches it from here on.
         match stream.set_nodelay(true).and_then(|()| stream.into_std()) {
             Ok(socket) => {
-                self.next = (self.next + 1) % self.workers.len();
+                let arrival = Arrival {
+                    socket,
+                    // An IPv4 client of a port of all addresses is an IPv4 client.
+                    peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
+                    entrance: entrance.clone(),
+                    seats: Seats {
+                        _of_gateway: of_gateway,
+                        _of_port: of_port,
+                    },
+                };
                 // A worker that has drained takes no more.
-                let _ = self.workers[self.next].send(Arrival { socket, seat }).await;
+                let _ = self.workers[worker].send(News::Arrival(arrival)).await;
             }
             Err(error) => {
-                counters.accept_errors.add();
+                self.counters.accept_errors.add();
                 debug!(%error, "a socket cannot be set up");
             }
         }
+    }
+
+    fn turn_away(&self, count: &Counter, entrance: &Entrance, reason: &str) {
+        // Fewer and fewer lines of the same; the summaries have the numbers.
+        if count.get() == 0 || count.get().is_power_of_two() {
+            let listener = &entrance.listener;
+            warn!(listener, reason, "clients are turned away");
+        }
+        count.add();
     }
 }

@@ -1,4 +1,4 @@
-//! How many sockets a gateway has open, over all workers.
+//! How many sockets a gateway or one of its ports has open, over all workers.
 
 use std::sync::{
     Arc,
@@ -9,7 +9,7 @@ use std::sync::{
 #[derive(Debug)]
 pub(crate) struct Room {
     open: AtomicUsize,
-    max: usize,
+    max: AtomicUsize,
 }
 
 /// The right to one open socket, given back when dropped.
@@ -20,18 +20,23 @@ impl Room {
     pub fn new(max: usize) -> Arc<Room> {
         Arc::new(Room {
             open: AtomicUsize::new(0),
-            max,
+            max: AtomicUsize::new(max),
         })
     }
 
     /// A seat, if one is free.
     pub fn enter(self: &Arc<Room>) -> Option<Seat> {
         let seat = Seat(self.clone());
-        (self.open.fetch_add(1, Ordering::Relaxed) < self.max).then_some(seat)
+        (self.open.fetch_add(1, Ordering::Relaxed) < self.max()).then_some(seat)
     }
 
     pub fn max(&self) -> usize {
-        self.max
+        self.max.load(Ordering::Relaxed)
+    }
+
+    /// Who has a seat keeps it.
+    pub fn set_max(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
     }
 }
 

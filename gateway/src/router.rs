@@ -1,18 +1,27 @@
 //! What connections ask of their worker: its links to the shards, and the few things beside.
 
-use std::sync::Arc;
+use std::{rc::Weak, sync::Arc};
 
 use catena_connection::{
-    Identity, Output, Outside,
+    Output, Outside,
     input::Now,
     outside::{AuthOutcome, AuthRequest, Denial, Event},
 };
 use catena_link::{Class, Full};
-use catena_mqtt::ReasonCode;
 use catena_shard::{ConnId, Op, Origin, Time, op::Publish};
 use catena_slots::{ShardId, SlotTable};
 
-use crate::{buffers::Buffers, counters::Counters, denials::Denials, link::Link};
+use crate::{
+    authenticate::{Asking, Call, authenticate},
+    buffers::Buffers,
+    clients::Came,
+    counters::Counters,
+    denials::Denials,
+    limits::AUTHENTICATIONS_MAX,
+    link::Link,
+    room::Room,
+    worker::Shared,
+};
 
 /// A worker's links, one per shard.
 #[derive(Debug)]
@@ -22,10 +31,18 @@ pub(crate) struct Router {
     pub buffers: Buffers,
     pub counters: Arc<Counters>,
     pub denials: Denials,
+    /// Authentications that are not answered yet.
+    pub calls: Arc<Room>,
+    pub worker: Weak<Shared>,
 }
 
 impl Router {
-    pub fn new(origin: Origin, slots: SlotTable, counters: Arc<Counters>) -> Router {
+    pub fn new(
+        origin: Origin,
+        slots: SlotTable,
+        counters: Arc<Counters>,
+        worker: Weak<Shared>,
+    ) -> Router {
         let links = slots.shards().map(|_| Link::new(origin)).collect();
         Router {
             slots,
@@ -33,6 +50,8 @@ impl Router {
             buffers: Buffers::default(),
             counters,
             denials: Denials::default(),
+            calls: Room::new(AUTHENTICATIONS_MAX),
+            worker,
         }
     }
 
@@ -51,6 +70,8 @@ impl Router {
 pub(crate) struct View<'a> {
     pub conn: ConnId,
     pub now: Now,
+    pub came: &'a Came,
+    pub call: &'a mut Option<Call>,
     pub router: &'a mut Router,
     pub output: &'a mut Output,
 }
@@ -89,18 +110,13 @@ impl Outside for View<'_> {
         self.router.links[shard.index()].time(self.now)
     }
 
-    /// Everybody may come, and is anonymous. Who asks for a method by which to prove more is refused: it would be told
-    /// that it was believed.
     fn authenticate(&mut self, request: AuthRequest<'_>) -> Option<AuthOutcome> {
-        Some(match request {
-            AuthRequest::Connect(connect) if connect.authentication_method.is_none() => {
-                AuthOutcome::Accepted {
-                    identity: Identity::default(),
-                    data: None,
-                }
-            }
-            _ => AuthOutcome::Refused(ReasonCode::BadAuthenticationMethod),
-        })
+        let asking = Asking {
+            conn: self.conn,
+            came: self.came,
+            call: self.call,
+        };
+        authenticate(asking, self.router, &request)
     }
 
     fn count(&mut self, event: Event) {

@@ -2,8 +2,9 @@
 
 use std::{
     cell::{Cell, RefCell},
-    future::poll_fn,
+    future::{Future, poll_fn},
     hash::{BuildHasher, RandomState},
+    net::SocketAddr,
     pin::pin,
     rc::Rc,
     sync::Arc,
@@ -16,6 +17,7 @@ use catena_chain::Incarnation;
 use catena_connection::{Input, Settings, input::Now};
 use catena_membership::Cluster;
 use catena_mqtt::ReasonCode;
+use catena_resources::listener::Compatibility;
 use catena_runtime::shutdown::{Shutdown, Trigger};
 use catena_shard::{ConnId, Origin};
 use catena_transport::Dial;
@@ -28,23 +30,47 @@ use tracing::{debug, info, warn};
 
 use crate::{
     client::Task,
-    clients::Clients,
+    clients::{Came, Client, Clients},
     config::Config,
     counters::Counters,
     cut,
-    limits::{ABANDON_MS, DRAIN_MS},
+    entrance::Entrance,
+    limits::{ABANDON_MS, CONNECT_MS, DRAIN_MS, TOLD_AT_ONCE},
     link,
-    listener::Listener,
-    room::{Room, Seat},
+    ports::Keeper,
+    room::Seat,
     router::Router,
+    stream::{
+        Stream,
+        open::{self, Opened, open},
+    },
     timers::Timers,
 };
+
+/// What a worker is told of ports.
+#[derive(Debug)]
+pub(crate) enum News {
+    Arrival(Arrival),
+    /// The port was closed: its connections are told why, and closed.
+    Closed(Arc<Entrance>, ReasonCode),
+    /// The port has another policy, or the policy has changed `[F-90]`.
+    Policy(Arc<Entrance>),
+}
 
 /// A socket that was dealt to a worker.
 #[derive(Debug)]
 pub(crate) struct Arrival {
     pub socket: std::net::TcpStream,
-    pub seat: Seat,
+    pub peer: SocketAddr,
+    pub entrance: Arc<Entrance>,
+    pub seats: Seats,
+}
+
+/// The right to one open socket.
+#[derive(Debug)]
+pub(crate) struct Seats {
+    pub _of_gateway: Seat,
+    pub _of_port: Seat,
 }
 
 /// A worker that does not run yet: it can be sent to its thread.
@@ -52,13 +78,13 @@ pub(crate) struct Arrival {
 pub struct Worker {
     pub(crate) index: u16,
     pub(crate) config: Config,
-    pub(crate) arrivals: mpsc::Receiver<Arrival>,
+    pub(crate) arrivals: mpsc::Receiver<News>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) shutdown: Shutdown,
     pub(crate) over: Arc<Trigger>,
     pub(crate) is_over: Shutdown,
     /// With the first worker alone: it accepts for all.
-    pub(crate) acceptor: Option<Acceptor>,
+    pub(crate) keeper: Option<Keeper>,
 }
 
 /// How a worker came to its end.
@@ -68,14 +94,6 @@ pub enum Ended {
     Drained,
     /// The gateway's incarnation is not live any more: it is to register anew `[C-43]`.
     Over,
-}
-
-/// What accepts sockets and deals them to the workers.
-#[derive(Debug)]
-pub(crate) struct Acceptor {
-    pub listeners: Vec<Listener>,
-    pub workers: Vec<mpsc::Sender<Arrival>>,
-    pub room: Arc<Room>,
 }
 
 /// What the tasks of a worker share. No borrow of it lasts beyond a poll.
@@ -89,6 +107,10 @@ pub(crate) struct Shared {
     pub counters: Arc<Counters>,
     /// Of new connections.
     settings: RefCell<Arc<Settings>>,
+    /// Of those on ports with `compatibility: Azure`.
+    settings_like_azure: RefCell<Arc<Settings>>,
+    shutdown: Shutdown,
+    is_over: Shutdown,
     accusations: mpsc::Sender<Incarnation>,
     over: Arc<Trigger>,
     started: Instant,
@@ -103,14 +125,22 @@ impl Worker {
             incarnation: self.config.incarnation.0,
             worker: self.index,
         };
-        let router = Router::new(origin, self.config.slots.clone(), self.counters.clone());
-        let shared = Rc::new(Shared {
+        let slots = self.config.slots.clone();
+        let shared = Rc::new_cyclic(|worker| Shared {
             clients: RefCell::default(),
-            router: RefCell::new(router),
+            router: RefCell::new(Router::new(
+                origin,
+                slots,
+                self.counters.clone(),
+                worker.clone(),
+            )),
             timers: RefCell::default(),
             chunk: RefCell::default(),
             counters: self.counters.clone(),
             settings: RefCell::default(),
+            settings_like_azure: RefCell::new(Arc::new(Settings::default().like_azure())),
+            shutdown: self.shutdown.clone(),
+            is_over: self.is_over.clone(),
             accusations: self.config.accusations.clone(),
             over: self.over.clone(),
             started: Instant::now(),
@@ -124,14 +154,22 @@ impl Worker {
         spawn_local(follow(shared.clone(), self.config.cluster.clone()));
         spawn_local(run_timers(shared.clone()));
         spawn_local(cut::watch(shared.clone(), self.config.clone()));
-        if let Some(acceptor) = self.acceptor.take() {
-            acceptor.start(&self.shutdown, &self.is_over, &self.counters);
+        if let Some(keeper) = self.keeper.take() {
+            spawn_local(keeper.run());
         }
         loop {
             tokio::select! {
                 // All only wait.
-                arrival = self.arrivals.recv() => match arrival {
-                    Some(arrival) => shared.welcome(arrival),
+                news = self.arrivals.recv() => match news {
+                    Some(News::Arrival(arrival)) => shared.welcome(arrival),
+                    Some(News::Closed(entrance, reason)) => {
+                        spawn_local(shared.clone().tell(entrance, move || Input::Drain(reason)));
+                    }
+                    Some(News::Policy(entrance)) => {
+                        let policy = entrance.rules().policy.clone();
+                        let input = move || Input::Policy(policy.clone());
+                        spawn_local(shared.clone().tell(entrance, input));
+                    }
                     None => break,
                 },
                 () = self.shutdown.begun() => break,
@@ -170,8 +208,13 @@ impl Shared {
     }
 
     fn welcome(self: &Rc<Shared>, arrival: Arrival) {
-        let peer = arrival.socket.peer_addr();
-        let socket = match TcpStream::from_std(arrival.socket) {
+        let Arrival {
+            socket,
+            peer,
+            entrance,
+            seats,
+        } = arrival;
+        let socket = match TcpStream::from_std(socket) {
             Ok(socket) => socket,
             Err(error) => {
                 self.counters.accept_errors.add();
@@ -179,14 +222,118 @@ impl Shared {
                 return;
             }
         };
+        let connect_by = self.now().plus_millis(CONNECT_MS);
+        let rules = entrance.rules();
+        if entrance.is_plain(&rules) {
+            let opened = Opened {
+                stream: Stream::Tcp(socket),
+                peer,
+                certificates: Box::default(),
+            };
+            return self.serve(opened, entrance, seats, connect_by);
+        }
+        let Some(opening) = entrance.openings.enter() else {
+            self.counters.over_openings.add();
+            return;
+        };
+        let worker = self.clone();
+        // Apart from the connection's task, which would keep the memory that this needs.
+        spawn_local(async move {
+            let tls = rules.tls.clone();
+            let opening_up = open(socket, peer, &entrance, tls);
+            if let Some(opened) = worker.opened(opening_up, &entrance, connect_by).await {
+                worker.serve(opened, entrance.clone(), seats, connect_by);
+            }
+            drop(opening);
+        });
+    }
+
+    /// What comes of opening a connection, in the time that it has.
+    async fn opened(
+        &self,
+        opening_up: impl Future<Output = Result<Opened, open::Error>>,
+        entrance: &Entrance,
+        connect_by: Now,
+    ) -> Option<Opened> {
+        let (mut closing, mut shutdown) = (entrance.closing(), self.shutdown.clone());
+        let mut is_over = self.is_over.clone();
+        let outcome = tokio::select! {
+            // Dropped, it closes the socket, which is all that there is.
+            outcome = opening_up => outcome,
+            () = tokio::time::sleep_until(self.instant(connect_by).into()) => {
+                self.counters.connect_timeouts.add();
+                return None;
+            }
+            () = closing.begun() => return None,
+            () = shutdown.begun() => return None,
+            () = is_over.begun() => return None,
+        };
+        match outcome {
+            Ok(opened) => Some(opened),
+            Err(error) => {
+                let listener = &entrance.listener;
+                debug!(listener, %error, "a connection on which MQTT does not begin");
+                self.counters.openings_failed.add();
+                None
+            }
+        }
+    }
+
+    /// Begins MQTT.
+    fn serve(
+        self: &Rc<Shared>,
+        opened: Opened,
+        entrance: Arc<Entrance>,
+        seats: Seats,
+        connect_by: Now,
+    ) {
+        if entrance.is_closed() || self.shutdown.has_begun() || self.is_over.has_begun() {
+            return;
+        }
         let entropy = u128::from(self.draw()) << 64 | u128::from(self.draw());
-        let now = self.now();
-        let id = self
-            .clients
-            .borrow_mut()
-            .insert(self.settings.borrow().clone(), entropy, now);
-        debug!(conn = id.0, ?peer, "accepted");
-        spawn_local(Task::new(self.clone(), id, socket, arrival.seat, now));
+        let came = Came {
+            entrance,
+            peer: opened.peer,
+            certificates: opened.certificates,
+        };
+        let rules = came.entrance.rules();
+        let settings = match rules.compatibility {
+            Compatibility::None => self.settings.borrow().clone(),
+            Compatibility::Azure => self.settings_like_azure.borrow().clone(),
+        };
+        let policy = rules.policy.clone();
+        let mut clients = self.clients.borrow_mut();
+        let id = clients.insert(came, settings, policy, entropy, self.now());
+        let came = clients.get(id).map(|client| &client.came);
+        let (peer, listener) = came
+            .map(|came| (came.peer, &came.entrance.listener))
+            .unzip();
+        debug!(conn = id.0, ?peer, listener, "accepted");
+        let task = Task::new(self.clone(), id, opened.stream, seats, connect_by);
+        spawn_local(task);
+    }
+
+    /// Tells the same to all clients of a port. Others have their turn in between.
+    async fn tell<I: Fn() -> Input<'static>>(self: Rc<Shared>, entrance: Arc<Entrance>, input: I) {
+        let ids: Vec<ConnId> = self.clients.borrow().ids().collect();
+        for some in ids.chunks(TOLD_AT_ONCE) {
+            {
+                let clients = &mut *self.clients.borrow_mut();
+                let router = &mut *self.router.borrow_mut();
+                let now = self.now();
+                for id in some {
+                    let client = clients.get_mut(*id);
+                    let is_of = |client: &&mut Client| {
+                        !client.is_closed && Arc::ptr_eq(&client.came.entrance, &entrance)
+                    };
+                    if let Some(client) = client.filter(is_of) {
+                        client.handle(input(), now, router);
+                        client.wake();
+                    }
+                }
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// A number that nobody can guess.
@@ -205,6 +352,8 @@ impl Shared {
         }
         let settings = cluster.client_settings();
         if **self.settings.borrow() != settings {
+            let like_azure = settings.clone().like_azure();
+            self.settings_like_azure.replace(Arc::new(like_azure));
             self.settings.replace(Arc::new(settings));
         }
     }

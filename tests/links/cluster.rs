@@ -8,17 +8,25 @@ use std::{
     time::{Duration, Instant},
 };
 
+use catena_authentication::Means;
 use catena_backend::{Backend, Options, Pulse, Voice};
 use catena_chain::{
     Configuration, Epoch, Generation, Incarnation, Member, ReplicaId,
     message::{News, Report},
 };
-use catena_gateway::{Config, Gateway, limits::ACCUSATIONS, listener::Listener, worker::Ended};
+use catena_gateway::{
+    Config, Gateway,
+    limits::ACCUSATIONS,
+    listener::Listener,
+    ports::{Listeners, PortStatus},
+    worker::Ended,
+};
 use catena_membership::{Cluster as Told, GatewayIncarnation};
 use catena_runtime::{
     shutdown::{self, Shutdown, Trigger},
     threads::{self, Thread},
 };
+use catena_secrets::Secrets;
 use catena_slots::{ShardId, SlotTable};
 use catena_topology::Layout;
 use catena_transport::Local;
@@ -57,6 +65,7 @@ pub struct Cluster {
     stop: Trigger,
     stopped: Shutdown,
     backends: u64,
+    ports: watch::Receiver<Option<Arc<[PortStatus]>>>,
     threads: Vec<Thread>,
 }
 
@@ -150,6 +159,7 @@ impl Cluster {
         let (stop, stopped) = shutdown::shutdown();
         let (accusations, accused) = mpsc::channel(ACCUSATIONS);
         let layout = cluster.borrow().layout.clone().expect("it is laid out");
+        let (ports, told_ports) = watch::channel(None);
         let config = Config {
             incarnation: GatewayIncarnation(GATEWAY),
             workers: plan.workers,
@@ -157,9 +167,19 @@ impl Cluster {
             cluster,
             heard: is_heard,
             accusations,
+            means: Arc::new(Means::new(Secrets::open(None), None)),
+            secrets: Secrets::open(None),
+            ports,
             connections_max: 1000,
         };
-        let (gateway, workers) = Gateway::new(&config, vec![listener], &draining);
+        let (gateway, workers) = Gateway::new(
+            &config,
+            Listeners {
+                own: vec![listener],
+                taken: Vec::new(),
+            },
+            &draining,
+        );
         let (end, ended) = std::sync::mpsc::channel();
         let mut cluster = Cluster {
             address,
@@ -173,6 +193,7 @@ impl Cluster {
             stop,
             stopped: stopped.clone(),
             backends: 0,
+            ports: told_ports,
             threads: Vec::new(),
         };
         cluster.start_backend();
@@ -286,6 +307,13 @@ impl Cluster {
     /// How many connections to shards broke so far.
     pub fn links_broken(&self) -> u64 {
         self.gateway.counts().links_broken
+    }
+
+    /// How it stands with a port that resources ask for.
+    pub fn port(&self, number: u16) -> Option<PortStatus> {
+        let told = self.ports.borrow();
+        let mut ports = told.iter().flat_map(|ports| ports.iter());
+        ports.find(|port| port.address.port() == number).cloned()
     }
 
     /// Who was accused so far.

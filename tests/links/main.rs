@@ -4,6 +4,7 @@
 mod breaking;
 mod cluster;
 mod lives;
+mod ports;
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -16,14 +16,14 @@ use std::{
 
 use catena_connection::{Input, input::Now, output::LOW_WATER_BYTES};
 use catena_shard::ConnId;
-use tokio::{io::AsyncWrite, net::TcpStream};
+use tokio::io::AsyncWrite;
 use tracing::debug;
 
 use crate::{
     client::read::{Inbound, Read},
-    limits::{CONNECT_MS, LINGER_BYTES, LINGER_MS, TURN_BYTES, TURN_PACKETS, WRITE_STALL_MS},
-    room::Seat,
-    worker::Shared,
+    limits::{LINGER_BYTES, LINGER_MS, TURN_BYTES, TURN_PACKETS, WRITE_STALL_MS},
+    stream::Stream,
+    worker::{Seats, Shared},
 };
 
 /// The task.
@@ -48,6 +48,8 @@ enum Phase {
         socket: Socket,
         until: Now,
         left: usize,
+        /// What ends TLS or a WebSocket is not yet written.
+        is_ending: bool,
     },
     /// The socket is gone; the last ops are still to be answered.
     Leaving,
@@ -55,8 +57,8 @@ enum Phase {
 
 #[derive(Debug)]
 struct Socket {
-    stream: TcpStream,
-    _seat: Seat,
+    stream: Stream,
+    _seats: Seats,
 }
 
 /// What one turn may still do.
@@ -73,16 +75,23 @@ enum Written {
 }
 
 impl Task {
-    pub fn new(worker: Rc<Shared>, id: ConnId, stream: TcpStream, seat: Seat, now: Now) -> Task {
+    /// CONNECT has to be here by `connect_by`.
+    pub fn new(
+        worker: Rc<Shared>,
+        id: ConnId,
+        stream: Stream,
+        seats: Seats,
+        connect_by: Now,
+    ) -> Task {
         Task {
             worker,
             id,
             phase: Phase::Serving(Socket {
                 stream,
-                _seat: seat,
+                _seats: seats,
             }),
             inbound: Inbound::default(),
-            connect_by: Some(now.plus_millis(CONNECT_MS)),
+            connect_by: Some(connect_by),
             stalled_since: None,
         }
     }
@@ -200,15 +209,19 @@ impl Task {
             return Ok(Written::AsMuchAsTaken);
         };
         let before = client.output.len();
-        if before == 0 && !client.output.is_closing() {
+        if before == 0 && !client.output.is_closing() && !socket.stream.owes() {
             return Ok(Written::AsMuchAsTaken);
         }
         let outcome = write::poll_write(cx, &mut socket.stream, &mut client.output);
         if client.output.len() < before {
             self.stalled_since = None;
         }
+        let is_all_sent = outcome.is_ready();
         match outcome {
-            Poll::Ready(outcome) => outcome?,
+            Poll::Ready(outcome) => {
+                outcome?;
+                self.stalled_since = None;
+            }
             Poll::Pending => {
                 self.stalled_since.get_or_insert(now);
             }
@@ -220,8 +233,9 @@ impl Task {
         }
         if client.output.is_empty() {
             router.buffers.take_back(&mut client.output);
-            if client.output.is_closing() {
+            if client.output.is_closing() && is_all_sent {
                 client.is_closed = true;
+                client.call = None;
                 client.handle(Input::Closed, now, router);
                 return Ok(Written::Last);
             }
@@ -230,17 +244,16 @@ impl Task {
     }
 
     fn begin_to_linger(&mut self, cx: &mut Context<'_>, now: Now) {
-        let Phase::Serving(mut socket) = std::mem::replace(&mut self.phase, Phase::Leaving) else {
+        let Phase::Serving(socket) = std::mem::replace(&mut self.phase, Phase::Leaving) else {
             return;
         };
-        // An error means that the client is gone already.
-        let _ = Pin::new(&mut socket.stream).poll_shutdown(cx);
         self.stalled_since = None;
         self.connect_by = None;
         self.phase = Phase::Lingering {
             socket,
             until: now.plus_millis(LINGER_MS),
             left: LINGER_BYTES,
+            is_ending: true,
         };
         cx.waker().wake_by_ref();
     }
@@ -251,10 +264,15 @@ impl Task {
             socket,
             until,
             left,
+            is_ending,
         } = &mut self.phase
         else {
             return;
         };
+        if *is_ending {
+            // An error means that the client is gone already.
+            *is_ending = Pin::new(&mut socket.stream).poll_shutdown(cx).is_pending();
+        }
         let is_over = loop {
             if now >= *until {
                 break true;
@@ -282,6 +300,7 @@ impl Task {
         let router = &mut *self.worker.router.borrow_mut();
         if let Some(client) = clients.get_mut(self.id) {
             client.is_closed = true;
+            client.call = None;
             client.handle(Input::Closed, now, router);
             client.flush(now, router);
             client.output.clear();

@@ -17,9 +17,12 @@ use catena_mqtt::{
     DecodeError, Packet, Version,
     decode::{Limits, decode, frame_length},
 };
-use tokio::{io::AsyncReadExt, net::TcpStream};
+use tokio::io::AsyncReadExt;
 
-use crate::limits::{LARGE_PACKET_BYTES, READ_CHUNK_BYTES, READ_ROOM_BYTES};
+use crate::{
+    limits::{LARGE_PACKET_BYTES, READ_CHUNK_BYTES, READ_ROOM_BYTES},
+    stream::Stream,
+};
 
 /// What one connection has read and not yet handed on.
 #[derive(Debug, Default)]
@@ -75,7 +78,7 @@ impl Inbound {
     pub fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         chunk: &RefCell<BytesMut>,
     ) -> Poll<io::Result<Read>> {
         debug_assert!(self.unread.is_empty());
@@ -88,7 +91,7 @@ impl Inbound {
     fn poll_read_chunk(
         &mut self,
         cx: &mut Context<'_>,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         chunk: &mut BytesMut,
     ) -> Poll<io::Result<Read>> {
         if !self.partial.is_empty() {
@@ -124,7 +127,7 @@ impl Inbound {
     fn poll_read_large(
         &mut self,
         cx: &mut Context<'_>,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         length: usize,
     ) -> Poll<io::Result<Read>> {
         if self.partial.capacity() == self.partial.len() {
@@ -147,7 +150,10 @@ impl Inbound {
 #[cfg(test)]
 mod tests {
     use catena_mqtt::decode::Role;
-    use tokio::{io::AsyncWriteExt, net::TcpListener};
+    use tokio::{
+        io::AsyncWriteExt,
+        net::{TcpListener, TcpStream},
+    };
 
     use super::*;
 
@@ -156,13 +162,13 @@ mod tests {
         role: Role::Server,
     };
 
-    async fn pair() -> (TcpStream, TcpStream) {
+    async fn pair() -> (TcpStream, Stream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (client, server) = tokio::join!(
             TcpStream::connect(listener.local_addr().unwrap()),
             listener.accept()
         );
-        (client.unwrap(), server.unwrap().0)
+        (client.unwrap(), Stream::Tcp(server.unwrap().0))
     }
 
     /// A PUBLISH of QoS 0 to `t`.
@@ -181,7 +187,7 @@ mod tests {
 
     async fn read_all(
         inbound: &mut Inbound,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         chunk: &RefCell<BytesMut>,
     ) -> Vec<Packet> {
         let mut packets = Vec::new();

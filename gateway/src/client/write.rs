@@ -7,14 +7,14 @@ use std::{
 };
 
 use catena_connection::Output;
-use tokio::{io::AsyncWrite, net::TcpStream};
+use tokio::io::AsyncWrite;
 
-use crate::limits::WRITE_PIECES;
+use crate::{limits::WRITE_PIECES, stream::Stream};
 
-/// Writes all of `output`; `Pending` when the client takes no more for now.
+/// Writes all of `output`, and what the stream itself has to say; `Pending` when the client takes no more for now.
 pub(super) fn poll_write(
     cx: &mut Context<'_>,
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     output: &mut Output,
 ) -> Poll<io::Result<()>> {
     while !output.is_empty() {
@@ -33,6 +33,9 @@ pub(super) fn poll_write(
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         output.advance(written);
+    }
+    if stream.owes() {
+        return Pin::new(stream).poll_flush(cx);
     }
     Poll::Ready(Ok(()))
 }

@@ -10,6 +10,7 @@ mod settings;
 
 use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
+use catena_authentication::Means;
 use catena_gateway::listener::Port;
 use catena_membership::{
     Cluster, ControlPlane, GatewayIncarnation, GatewayRegistration, GatewayVoice, process_token,
@@ -19,6 +20,7 @@ use catena_runtime::{
     shutdown::{self, Shutdown, Signals},
     telemetry,
 };
+use catena_secrets::Secrets;
 use catena_transport::Directory;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -50,12 +52,15 @@ async fn run_until_stopped(settings: Settings, ports: Vec<Port>) -> anyhow::Resu
     let control_plane = ControlPlane::new(settings.control_plane.clone())?;
     let directory = Directory::default();
     let (trigger, stop) = shutdown::shutdown();
+    let secrets = Secrets::open(settings.secrets_dir.clone());
     let gateway = Process {
         cluster: relay(control_plane.watch(), directory.clone()),
         control_plane,
         directory,
         stop,
         connections_max: ports::connections_max(),
+        means: Arc::new(Means::new(secrets.clone(), None)),
+        secrets,
         settings,
     };
     let mut lives = std::pin::pin!(gateway.live(ports));
@@ -89,6 +94,8 @@ struct Process {
     directory: Directory,
     stop: Shutdown,
     connections_max: usize,
+    secrets: Secrets,
+    means: Arc<Means>,
 }
 
 /// A registration.

@@ -2,6 +2,7 @@
 //!
 //! Reads like a table of contents: settings, telemetry, ports, threads, drain.
 
+mod first_listener;
 mod given;
 mod members;
 mod settings;
@@ -10,14 +11,18 @@ use std::{
     io::{self, Write},
     net::SocketAddr,
     process::ExitCode,
+    sync::Arc,
 };
 
 use anyhow::Context;
+use catena_authentication::Means;
 use catena_backend::{Backend, Shards};
+use catena_control_plane::ControlPlane;
 use catena_gateway::{
     Config, Gateway,
     limits::ACCUSATIONS,
     listener::Port,
+    ports::Listeners,
     worker::{Ended, Worker},
 };
 use catena_runtime::{
@@ -26,8 +31,12 @@ use catena_runtime::{
     telemetry,
     threads::{self, Thread},
 };
+use catena_secrets::Secrets;
 use catena_transport::Local;
-use tokio::{sync::mpsc, task::spawn_local};
+use tokio::{
+    sync::{mpsc, watch},
+    task::spawn_local,
+};
 use tracing::{info, warn};
 
 pub use self::settings::Arguments;
@@ -62,15 +71,24 @@ async fn run_until_stopped(settings: Settings, ports: Vec<Port>) -> anyhow::Resu
             return Ok(ExitCode::SUCCESS);
         }
     };
-    let addresses: Vec<SocketAddr> = ports.iter().map(Port::address).collect();
-    let open = |port: Port| port.open().map_err(ports::explain);
-    let listeners = ports.into_iter().map(open).collect::<anyhow::Result<_>>()?;
+    let mut taken = Vec::new();
+    if ports.is_empty() {
+        let catalogue = members.control_plane.catalogue();
+        taken = first_listener::make(catalogue, members.cluster.clone()).await?;
+    }
+    let first = ports.iter().chain(&taken).next().map(Port::address);
+    let listeners = Listeners {
+        own: ports::open(ports)?,
+        taken: ports::open(taken)?,
+    };
+    let (told, mut ports) = watch::channel(None);
     let (trigger, shutdown) = shutdown::shutdown();
     let layout = members.cluster.borrow().layout.clone();
     let slots = layout.context("the cluster has no layout")?.slots;
     let shard_count = slots.shard_count();
     // The one backend ends with this process: there is nobody to accuse.
     let (accusations, _) = mpsc::channel(ACCUSATIONS);
+    let secrets = Secrets::open(settings.secrets_dir.clone());
     let config = Config {
         incarnation: members.gateway,
         workers: settings.workers,
@@ -78,9 +96,11 @@ async fn run_until_stopped(settings: Settings, ports: Vec<Port>) -> anyhow::Resu
         cluster: members.cluster.clone(),
         heard: members.voice.is_heard(),
         accusations,
+        means: Arc::new(Means::new(secrets.clone(), None)),
+        secrets,
+        ports: told,
         connections_max: ports::connections_max(),
     };
-    announce(&settings, &addresses, shard_count, &members)?;
     let (gateway, workers) = Gateway::new(&config, listeners, &shutdown);
 
     // Ends the threads, once no worker needs a shard any more.
@@ -88,6 +108,18 @@ async fn run_until_stopped(settings: Settings, ports: Vec<Port>) -> anyhow::Resu
     let (end, mut ended) = mpsc::channel(usize::from(settings.workers));
     let threads = start(workers, members.shards, &members.local, &stopped, &end)?;
     drop(end);
+    drop(config);
+
+    writeln!(io::stdout(), "catena {}", env!("CARGO_PKG_VERSION"))?;
+    // Clients are served from here on.
+    let _ = ports.wait_for(Option::is_some).await;
+    ports.mark_changed();
+    let voice = members.voice;
+    let following = ports::follow(ports, move |told| voice.tell_ports(told));
+    let following = tokio::spawn(following);
+    // It says where clients are served before the rest is said.
+    tokio::task::yield_now().await;
+    announce(&settings, first, shard_count, &members.control_plane)?;
 
     let summaries = tokio::spawn(ports::summarise(gateway.clone()));
     tokio::select! {
@@ -107,6 +139,7 @@ async fn run_until_stopped(settings: Settings, ports: Vec<Port>) -> anyhow::Resu
         }
     }
     summaries.abort();
+    following.abort();
     stop.begin();
     threads.into_iter().for_each(Thread::join);
     members.control_plane.shutdown().await;
@@ -140,13 +173,11 @@ fn start(
 
 fn announce(
     settings: &Settings,
-    addresses: &[SocketAddr],
+    first: Option<SocketAddr>,
     shards: usize,
-    members: &Members,
+    control_plane: &ControlPlane,
 ) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "catena {}", env!("CARGO_PKG_VERSION"))?;
-    ports::announce(&mut out, addresses)?;
     let plural = |count: usize| if count == 1 { "" } else { "s" };
     let workers = usize::from(settings.workers);
     writeln!(
@@ -155,7 +186,7 @@ fn announce(
         plural(workers),
         plural(shards)
     )?;
-    let admin = members.control_plane.admin_endpoint();
+    let admin = control_plane.admin_endpoint();
     writeln!(out, "admin API on {admin}")?;
     match &settings.data_dir {
         Some(directory) => writeln!(
@@ -168,7 +199,7 @@ fn announce(
             "everything is in memory, and gone when the broker stops"
         )?,
     }
-    if let Some(address) = addresses.first() {
+    if let Some(address) = first {
         let port = address.port();
         let port = if port == 1883 {
             String::new()
@@ -177,7 +208,5 @@ fn announce(
         };
         writeln!(out, "try it: catena sub{port} -t 'demo/#'")?;
     }
-    out.flush()?;
-    ports::warn_of_open_ones(addresses);
-    Ok(())
+    out.flush()
 }

@@ -192,6 +192,7 @@ impl ControlPlane {
         let (accusations, accusations_out) = mpsc::channel(URGENT_MAX);
         let (hearing, heard) = watch::channel(false);
         let (living, live) = watch::channel(true);
+        let (ports, told_ports) = watch::channel(Vec::new());
         tokio::spawn(speaking::gateway(GatewaySpeaker {
             endpoints: self.endpoints.clone(),
             cluster: self.cluster.clone(),
@@ -200,11 +201,13 @@ impl ControlPlane {
             accusations: accusations_out,
             heard: hearing,
             live: living,
+            ports: told_ports,
         }));
         GatewayVoice {
             accusations,
             heard,
             live,
+            ports,
         }
     }
 }

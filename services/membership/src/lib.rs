@@ -36,6 +36,6 @@ pub use cluster::Cluster;
 pub use control_plane::ControlPlane;
 pub use endpoints::InvalidEndpoint;
 pub use registration::{GatewayRegistration, NodeRegistration, process_token};
-pub use voice::{GatewayVoice, NodeVoice, Said};
+pub use voice::{GatewayVoice, NodeVoice, PortStatus, Said};
 
 pub use catena_topology::GatewayIncarnation;

@@ -21,7 +21,7 @@ use crate::{
     control_plane::process_bytes,
     endpoints::{Endpoints, Turn},
     registration::{GatewayRegistration, NodeRegistration},
-    voice::{Said, Urgent},
+    voice::{PortStatus, Said, Urgent},
     watching::Ahead,
     wire,
 };
@@ -55,6 +55,7 @@ pub struct GatewaySpeaker {
     pub accusations: mpsc::Receiver<Incarnation>,
     pub heard: watch::Sender<bool>,
     pub live: watch::Sender<bool>,
+    pub ports: watch::Receiver<Vec<PortStatus>>,
 }
 
 /// Why a stream ended.
@@ -297,7 +298,7 @@ async fn gateway_stream(
                 if !hearing.is_patient() || timeout_now != timeout {
                     return End::Broken("no answer".to_owned());
                 }
-                speaker.message(hearing.sends(), Vec::new())
+                speaker.beat(hearing.sends())
             }
             accused = speaker.accusations.recv() => match accused {
                 Some(incarnation) => {
@@ -354,6 +355,15 @@ impl GatewaySpeaker {
             incarnation: self.incarnation.0,
             accused,
             leaving: false,
+            ports: Vec::new(),
+        }
+    }
+
+    fn beat(&self, number: u64) -> proto::GatewayHeartbeat {
+        let ports = self.ports.borrow();
+        proto::GatewayHeartbeat {
+            ports: ports.iter().map(wire::port_message).collect(),
+            ..self.message(number, Vec::new())
         }
     }
 }

@@ -31,6 +31,18 @@ pub struct GatewayVoice {
     pub(crate) accusations: mpsc::Sender<Incarnation>,
     pub(crate) heard: watch::Receiver<bool>,
     pub(crate) live: watch::Receiver<bool>,
+    pub(crate) ports: watch::Sender<Vec<PortStatus>>,
+}
+
+/// How it stands with a port of a gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortStatus {
+    /// The BrokerListener's name, or `--listen`.
+    pub listener: String,
+    pub port: u16,
+    pub is_open: bool,
+    /// What is wrong, for people; also with an open port.
+    pub problem: Option<String>,
 }
 
 /// What does not wait for the next heartbeat.
@@ -79,5 +91,10 @@ impl GatewayVoice {
     /// another token `[C-43]`.
     pub fn is_live(&self) -> watch::Receiver<bool> {
         self.live.clone()
+    }
+
+    /// How it stands with all ports: told with each heartbeat from now on.
+    pub fn tell_ports(&self, ports: Vec<PortStatus>) {
+        self.ports.send_replace(ports);
     }
 }

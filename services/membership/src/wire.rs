@@ -12,7 +12,7 @@ use catena_resources::{Kind, Resource, ResourceId};
 use catena_slots::ShardId;
 use catena_topology::{GatewayIncarnation, Progress};
 
-use crate::cluster::Cluster;
+use crate::{cluster::Cluster, voice::PortStatus};
 
 /// A message that no version of us sends.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -272,6 +272,30 @@ pub fn report(message: &proto::Report) -> Result<Report, Malformed> {
     })
 }
 
+/// A port's status as a message.
+pub fn port_message(status: &PortStatus) -> proto::PortStatus {
+    proto::PortStatus {
+        listener: status.listener.clone(),
+        port: u32::from(status.port),
+        open: status.is_open,
+        problem: status.problem.clone(),
+    }
+}
+
+/// A port's status from a message.
+///
+/// # Errors
+/// [`Malformed`] for a port above 65,535.
+pub fn port(message: proto::PortStatus) -> Result<PortStatus, Malformed> {
+    let port = u16::try_from(message.port).map_err(|_| Malformed("a port above 65535"))?;
+    Ok(PortStatus {
+        listener: message.listener,
+        port,
+        is_open: message.open,
+        problem: message.problem,
+    })
+}
+
 /// A process token from a message.
 ///
 /// # Errors
@@ -417,6 +441,21 @@ mod tests {
         sent.began = Beginning::Disk(ReplicaId(2));
         sent.learner = sent.head();
         assert_eq!(configuration(configuration_message(&sent)), Ok(sent));
+    }
+
+    // An operator would look for the fault of one port at another.
+    #[test]
+    fn how_it_stands_with_a_port_survives_the_way() {
+        let sent = PortStatus {
+            listener: "default".to_owned(),
+            port: 8883,
+            is_open: false,
+            problem: Some("no certificate".to_owned()),
+        };
+        assert_eq!(port(port_message(&sent)), Ok(sent.clone()));
+        let mut strange = port_message(&sent);
+        strange.port = 65_536;
+        assert!(port(strange).is_err());
     }
 
     // Bytes from the network never break the process.

@@ -2,8 +2,7 @@
 
 use std::{
     convert::Infallible,
-    io::{self, Write},
-    net::SocketAddr,
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,6 +13,7 @@ use catena_gateway::{
     Config, Gateway,
     limits::ACCUSATIONS,
     listener::Port,
+    ports::Listeners,
     worker::{Ended, Worker},
 };
 use catena_membership::{Cluster, GatewayIncarnation, GatewayVoice};
@@ -27,7 +27,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Process, Registered, ports};
+use super::{
+    Process, Registered,
+    ports::{self, Ports},
+};
 
 /// A backend is accused once in this time, however many connections to it break at the same moment.
 const ACCUSED_FOR: Duration = Duration::from_millis(100);
@@ -53,12 +56,13 @@ pub struct Life<'a> {
     cluster: watch::Receiver<Arc<Cluster>>,
     accused: mpsc::Receiver<Incarnation>,
     ended: mpsc::Receiver<Ended>,
+    ports: Ports,
     threads: Vec<Thread>,
     summaries: JoinHandle<()>,
 }
 
 impl<'a> Life<'a> {
-    /// Opens `ports`, and serves.
+    /// Opens `ports` and those that resources ask for, and serves.
     ///
     /// # Errors
     /// When the system gives no port or no thread.
@@ -70,9 +74,11 @@ impl<'a> Life<'a> {
         let cluster = process.cluster.clone();
         let layout = cluster.borrow().layout.clone();
         let layout = layout.context("the layout is not known")?;
-        let open = |port: Port| port.open().map_err(ports::explain);
-        let addresses: Vec<SocketAddr> = ports.iter().map(Port::address).collect();
-        let listeners = ports.into_iter().map(open).collect::<anyhow::Result<_>>()?;
+        let listeners = Listeners {
+            own: ports::open(ports)?,
+            taken: Vec::new(),
+        };
+        let (told, ports) = watch::channel(None);
         let (drain, draining) = shutdown::shutdown();
         let (accusations, accused) = mpsc::channel(ACCUSATIONS);
         let config = Config {
@@ -82,6 +88,9 @@ impl<'a> Life<'a> {
             cluster: cluster.clone(),
             heard: registered.voice.is_heard(),
             accusations,
+            secrets: process.secrets.clone(),
+            means: process.means.clone(),
+            ports: told,
             connections_max: process.connections_max,
         };
         let (gateway, workers) = Gateway::new(&config, listeners, &draining);
@@ -92,7 +101,6 @@ impl<'a> Life<'a> {
             let ways = (process.directory.clone(), options.clone());
             threads.push(start(index, worker, ways, end.clone())?);
         }
-        announce(&addresses)?;
         Ok(Life {
             me: registered.me,
             voice: &registered.voice,
@@ -103,6 +111,7 @@ impl<'a> Life<'a> {
             cluster,
             accused,
             ended,
+            ports,
             threads,
         })
     }
@@ -110,6 +119,12 @@ impl<'a> Life<'a> {
     /// Serves until something ends it, and until that is done.
     pub async fn end(mut self) -> End {
         let accuse = accuse(self.accused, self.voice);
+        let (ports, voice) = (self.ports, self.voice);
+        let follow = async move {
+            ports::follow(ports, |told| voice.tell_ports(told)).await;
+            // The ports are gone, which is told elsewhere.
+            std::future::pending::<Infallible>().await
+        };
         let mut live = self.voice.is_live();
         let serve = async {
             let end = tokio::select! {
@@ -147,6 +162,7 @@ impl<'a> Life<'a> {
         let end = tokio::select! {
             end = serve => end,
             never = accuse => match never {},
+            never = follow => match never {},
         };
         self.summaries.abort();
         // They have ended: there is nothing to wait for.
@@ -181,12 +197,4 @@ async fn accuse(mut accused: mpsc::Receiver<Incarnation>, voice: &GatewayVoice) 
     }
     // All workers have ended, which is told elsewhere.
     std::future::pending().await
-}
-
-fn announce(addresses: &[SocketAddr]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    ports::announce(&mut out, addresses)?;
-    out.flush()?;
-    ports::warn_of_open_ones(addresses);
-    Ok(())
 }

@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     net::SocketAddr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -10,9 +11,12 @@ use catena_gateway::{
     Gateway,
     counters::Counts,
     limits::{CONNECTIONS_MAX, FILES_KEPT_BACK, SUMMARY_SECONDS},
-    listener::{BindError, Port},
+    listener::{BindError, Listener, Port},
+    ports::PortStatus,
 };
+use catena_resources::listener::Protocol;
 use catena_runtime::open_files;
+use tokio::sync::watch;
 use tracing::warn;
 
 /// Takes the ports for us. Nobody can connect to them yet.
@@ -22,6 +26,15 @@ use tracing::warn;
 pub fn take(addresses: &[SocketAddr]) -> anyhow::Result<Vec<Port>> {
     let take = |address: &SocketAddr| Port::take(*address).map_err(explain);
     addresses.iter().map(take).collect()
+}
+
+/// Opens ports that were taken.
+///
+/// # Errors
+/// As [`take`].
+pub fn open(ports: Vec<Port>) -> anyhow::Result<Vec<Listener>> {
+    let open = |port: Port| port.open().map_err(explain);
+    ports.into_iter().map(open).collect()
 }
 
 /// Says what can be done about a port that cannot be opened.
@@ -58,29 +71,66 @@ pub fn connections_max() -> usize {
     })
 }
 
-/// Says where clients are served.
-///
-/// # Errors
-/// When standard output is gone.
-pub fn announce(out: &mut impl Write, addresses: &[SocketAddr]) -> io::Result<()> {
-    for address in addresses {
-        let reach = if address.ip().is_loopback() {
-            "this machine only"
-        } else {
-            "every machine that reaches it"
+/// Follows how it stands with the ports of a life: the control plane is told, and those that are open are announced on
+/// standard output. Ends with the life.
+pub async fn follow(mut ports: Ports, voice: impl Fn(Vec<catena_membership::PortStatus>)) {
+    let mut announced = Vec::new();
+    while ports.changed().await.is_ok() {
+        let Some(now) = ports.borrow_and_update().clone() else {
+            continue;
         };
-        writeln!(out, "listening on {address} (MQTT 3.1, 3.1.1, 5; {reach})")?;
+        voice(now.iter().map(status).collect());
+        if now.is_empty() {
+            warn!(
+                "no client can connect: there is no port; apply a BrokerListener, or name one by --listen"
+            );
+        }
+        let open: Vec<&PortStatus> = now.iter().filter(|port| port.is_open).collect();
+        let news = open
+            .iter()
+            .filter(|port| !announced.contains(&port.address));
+        for port in news {
+            // Whoever closed our output does not want to hear.
+            let _ = writeln!(io::stdout(), "{}", announcement(port));
+            warn_if_open_to_all(port);
+        }
+        announced = open.iter().map(|port| port.address).collect();
     }
-    Ok(())
 }
 
-/// Warns of ports that let everybody in.
-pub fn warn_of_open_ones(addresses: &[SocketAddr]) {
-    for address in addresses
-        .iter()
-        .filter(|address| !address.ip().is_loopback())
-    {
-        warn!(%address, "whoever reaches this port may connect: there is no authentication yet");
+/// How it stands with the ports of a gateway, as its life tells it.
+pub type Ports = watch::Receiver<Option<Arc<[PortStatus]>>>;
+
+fn status(port: &PortStatus) -> catena_membership::PortStatus {
+    catena_membership::PortStatus {
+        listener: port.listener.clone(),
+        port: port.address.port(),
+        is_open: port.is_open,
+        problem: port.problem.clone(),
+    }
+}
+
+/// Where clients are served, and what they are to speak.
+fn announcement(port: &PortStatus) -> String {
+    let reach = if port.address.ip().is_loopback() {
+        "this machine only"
+    } else {
+        "every machine that reaches it"
+    };
+    let over = match (port.protocol, port.has_tls) {
+        (Protocol::Mqtt, false) => "",
+        (Protocol::Mqtt, true) => " over TLS",
+        (Protocol::WebSockets, false) => " over WebSockets",
+        (Protocol::WebSockets, true) => " over WebSockets over TLS",
+    };
+    let address = port.address;
+    format!("listening on {address} (MQTT 3.1, 3.1.1, 5{over}; {reach})")
+}
+
+fn warn_if_open_to_all(port: &PortStatus) {
+    if !port.has_authentication && !port.address.ip().is_loopback() {
+        let address = port.address;
+        warn!(%address, "whoever reaches this port may connect: it asks nobody who he is (authenticationRef)");
     }
 }
 

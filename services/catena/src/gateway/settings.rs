@@ -1,6 +1,6 @@
 //! Settings: flags, then the environment, then defaults.
 
-use std::{net::SocketAddr, thread};
+use std::{net::SocketAddr, path::PathBuf, thread};
 
 use anyhow::bail;
 use catena_runtime::telemetry::Format;
@@ -10,7 +10,8 @@ const WORKERS_MAX: u16 = 256;
 
 /// Run a gateway of a cluster: clients connect to it
 ///
-/// It registers with the control plane, which tells it where sessions and topics live, and listens once it knows that.
+/// It registers with the control plane, which tells it where sessions and topics live, and which ports BrokerListeners ask
+/// for; it opens them once it knows that.
 /// It keeps nothing that it could not lose: run as many as clients need. Every flag has an environment variable.
 ///
 /// What clients may ask for is the Broker's to say, for all gateways alike.
@@ -31,18 +32,21 @@ pub struct Arguments {
     )]
     control_plane: Vec<String>,
 
-    /// Where to listen for MQTT; may be given several times
+    /// A port of this gateway alone, besides those of BrokerListener resources; may be given several times
     ///
-    /// Port 0 lets the system choose. 0.0.0.0:1883 lets everybody in who reaches this machine: there is no
-    /// authentication yet.
+    /// It is MQTT without TLS, authentication and authorization, for trying things out: 0.0.0.0:1883 lets everybody in who
+    /// reaches this machine. Port 0 lets the system choose.
     #[arg(
         long,
         value_name = "ADDR:PORT",
         env = "CATENA_LISTEN",
-        value_delimiter = ',',
-        default_value = "127.0.0.1:1883"
+        value_delimiter = ','
     )]
     listen: Vec<SocketAddr>,
+
+    /// Where secrets are: the certificate of a port is in DIR/NAME/tls.crt and DIR/NAME/tls.key
+    #[arg(long, value_name = "DIR", env = "CATENA_SECRETS_DIR")]
+    secrets_dir: Option<PathBuf>,
 
     /// Threads that serve clients [default: one per core]
     #[arg(long, value_name = "N", env = "CATENA_WORKERS")]
@@ -73,6 +77,7 @@ pub struct Settings {
     pub name: String,
     pub control_plane: Vec<String>,
     pub listen: Vec<SocketAddr>,
+    pub secrets_dir: Option<PathBuf>,
     pub workers: u16,
     pub log: String,
     pub log_format: Format,
@@ -95,6 +100,7 @@ impl Settings {
             name: arguments.name,
             control_plane: arguments.control_plane,
             listen: arguments.listen,
+            secrets_dir: arguments.secrets_dir,
             workers,
             log: arguments.log,
             log_format: arguments.log_format,
@@ -121,12 +127,13 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_listens_for_this_machine_unless_it_is_told_where() {
+    fn a_gateway_has_no_port_but_those_of_resources_unless_it_is_told() {
         let settings = read("").unwrap();
-        assert_eq!(settings.listen, ["127.0.0.1:1883".parse().unwrap()]);
+        assert!(settings.listen.is_empty() && settings.secrets_dir.is_none());
         assert_eq!(settings.control_plane.len(), 2);
-        let settings = read("--listen 127.0.0.1:1,[::1]:2 --workers 3").unwrap();
+        let settings = read("--listen 127.0.0.1:1,[::1]:2 --workers 3 --secrets-dir s").unwrap();
         assert_eq!((settings.listen.len(), settings.workers), (2, 3));
+        assert_eq!(settings.secrets_dir, Some("s".into()));
     }
 
     #[test]

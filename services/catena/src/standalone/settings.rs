@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use catena_control_plane::access::Access;
 use catena_resources::MemoryProfile;
 use catena_runtime::{config, telemetry::Format};
@@ -16,7 +16,6 @@ use serde::Deserialize;
 use super::given::{Clients, Given};
 use crate::{admin::AdminPort, first::Manifests};
 
-const LISTEN: &str = "127.0.0.1:1883";
 const LOG: &str = "info";
 /// The most shards of one partition, and one process serves one.
 const SHARDS_MAX: usize = 16;
@@ -28,6 +27,7 @@ const KEYS: &[&str] = &[
     "shards",
     "workers",
     "data_dir",
+    "secrets_dir",
     "admin",
     "admin_tls_cert",
     "admin_tls_key",
@@ -66,10 +66,10 @@ const KEYS: &[&str] = &[
 #[command(verbatim_doc_comment)]
 #[group(skip)]
 pub struct Arguments {
-    /// Where to listen for MQTT; may be given several times [default: 127.0.0.1:1883]
+    /// A port of this process, besides those of BrokerListener resources; may be given several times
     ///
-    /// Port 0 lets the system choose. 0.0.0.0:1883 lets everybody in who reaches this machine: there
-    /// is no authentication yet.
+    /// It is MQTT without TLS, authentication and authorization: 0.0.0.0:1883 lets everybody in who reaches this
+    /// machine. Port 0 lets the system choose. Without this and without any BrokerListener, one for 127.0.0.1:1883 is made.
     #[arg(
         long,
         value_name = "ADDR:PORT",
@@ -94,6 +94,10 @@ pub struct Arguments {
     /// A directory of manifests that are applied at the start; see `catena explain`
     #[arg(long, value_name = "DIR", env = "CATENA_RESOURCES")]
     resources: Option<PathBuf>,
+
+    /// Where secrets are: the certificate of a port is in DIR/NAME/tls.crt and DIR/NAME/tls.key
+    #[arg(long, value_name = "DIR", env = "CATENA_SECRETS_DIR")]
+    secrets_dir: Option<PathBuf>,
 
     /// How much memory the broker may use for messages, and its largest packet [default: medium]
     #[arg(
@@ -159,6 +163,7 @@ struct File {
     workers: Option<u16>,
     data_dir: Option<PathBuf>,
     resources: Option<PathBuf>,
+    secrets_dir: Option<PathBuf>,
     admin: Option<SocketAddr>,
     admin_tls_cert: Option<PathBuf>,
     admin_tls_key: Option<PathBuf>,
@@ -173,6 +178,7 @@ struct File {
 /// What the broker runs with.
 #[derive(Debug)]
 pub struct Settings {
+    /// Empty: the ports of resources alone, and of the first of them if there is none.
     pub listen: Vec<SocketAddr>,
     /// `None`: as many as there were, or else the default.
     pub shards: Option<usize>,
@@ -181,6 +187,7 @@ pub struct Settings {
     pub data_dir: Option<PathBuf>,
     pub manifests: Manifests,
     pub admin: Access,
+    pub secrets_dir: Option<PathBuf>,
     pub is_admin_given: bool,
     pub log: String,
     pub log_format: Format,
@@ -211,14 +218,11 @@ impl Settings {
         let workers = arguments.workers.or(file.workers);
         let workers = workers.unwrap_or(cores.min(usize::from(WORKERS_MAX)) as u16);
         check("workers", workers, 1, WORKERS_MAX)?;
-        let mut listen = if arguments.listen.is_empty() {
+        let listen = if arguments.listen.is_empty() {
             file.listen
         } else {
             arguments.listen
         };
-        if listen.is_empty() {
-            listen.push(LISTEN.parse().context("the default address")?);
-        }
         let profile = arguments.memory_profile.or(file.memory_profile);
         let given = Given {
             memory_profile: profile.map(Profile::resource),
@@ -231,6 +235,7 @@ impl Settings {
             shards_default: cores.min(SHARDS_MAX),
             workers,
             data_dir: arguments.data_dir.or(file.data_dir),
+            secrets_dir: arguments.secrets_dir.or(file.secrets_dir),
             manifests: Manifests::read(resources.as_deref())?,
             is_admin_given: admin.admin.is_some(),
             admin: admin.access()?,
@@ -280,7 +285,7 @@ mod tests {
     fn every_key_is_read() {
         let settings = read(
             "listen = ['127.0.0.1:1', '[::1]:2']\nshards = 3\nworkers = 4\ndata_dir = '/tmp/x'\n\
-             admin = '127.0.0.1:3'\nlog = 'debug'\n\
+             secrets_dir = '/tmp/y'\nadmin = '127.0.0.1:3'\nlog = 'debug'\n\
              log_format = 'json'\nmemory_profile = 'tiny'\n[clients]\nmax_session_expiry_seconds = 5\n\
              max_message_expiry_seconds = 6\nmax_packet_size_bytes = 7\nmax_receive_maximum = 8\n\
              max_keep_alive_seconds = 9\n[clients.subscriber_queue_limit]\nlength = 10\nstrategy = 'DropOldest'\n",
@@ -299,6 +304,7 @@ mod tests {
             (settings.log_format, settings.data_dir),
             (Format::Json, Some("/tmp/x".into()))
         );
+        assert_eq!(settings.secrets_dir, Some("/tmp/y".into()));
         let mut broker = Broker::default();
         settings.given.put_into(&mut broker);
         assert_eq!(broker.memory_profile, MemoryProfile::Tiny);

@@ -81,7 +81,9 @@ impl Connection {
             (_, ReasonCode::ServerShuttingDown) if has_reference => ReasonCode::UseAnotherServer,
             (Phase::Live, reason) => reason,
             // The word of CONNACK.
-            (_, ReasonCode::ServerShuttingDown) => ReasonCode::ServerUnavailable,
+            (_, ReasonCode::ServerShuttingDown | ReasonCode::AdministrativeAction) => {
+                ReasonCode::ServerUnavailable
+            }
             (_, reason) => reason,
         };
         self.fail(reason, "", now, outside);

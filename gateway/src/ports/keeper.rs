@@ -1,0 +1,391 @@
+//! Keeps the ports as resources ask for them.
+//!
+//! What did not change is not touched; what cannot be opened is tried again, and says why. Runs on the first worker.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use catena_membership::Cluster;
+use catena_mqtt::ReasonCode;
+use catena_resources::{
+    Resources,
+    listener::{Protocol, ProxyProtocol, TlsMode},
+};
+use catena_secrets::Secrets;
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, spawn_local},
+};
+use tracing::{info, warn};
+
+use crate::{
+    config::Config,
+    entrance::{Entrance, Rules},
+    limits::PORT_RETRY_MS,
+    listener::{self, Deal, Listener, accept},
+    ports::{
+        Listeners, OWN, PortStatus,
+        certificate::Certificate,
+        made::Made,
+        tls,
+        wanted::{Wanted, wanted},
+    },
+    worker::News,
+};
+
+/// All ports of a gateway.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    deal: Deal,
+    cluster: watch::Receiver<Arc<Cluster>>,
+    secrets: Secrets,
+    told: watch::Sender<Option<Arc<[PortStatus]>>>,
+    own: Vec<Listener>,
+    taken: Vec<Listener>,
+    resources: Arc<Resources>,
+    ports: BTreeMap<u16, Port>,
+    made: Made,
+}
+
+/// A port that resources ask for.
+#[derive(Debug)]
+struct Port {
+    wanted: Wanted,
+    open: Option<Open>,
+    certificate: Option<Certificate>,
+    problem: Option<String>,
+}
+
+#[derive(Debug)]
+struct Open {
+    entrance: Arc<Entrance>,
+    accepting: JoinHandle<()>,
+    /// What the rules were made of.
+    made_of: Option<TlsParts>,
+}
+
+/// What a TLS configuration is made of.
+#[derive(Debug, Clone)]
+struct TlsParts {
+    served: Arc<catena_pki::Served>,
+    asks_for_certificate: bool,
+    config: Arc<rustls::ServerConfig>,
+}
+
+impl Keeper {
+    pub fn new(config: &Config, listeners: Listeners, deal: Deal) -> Keeper {
+        Keeper {
+            deal,
+            cluster: config.cluster.clone(),
+            secrets: config.secrets.clone(),
+            told: config.ports.clone(),
+            own: listeners.own,
+            taken: listeners.taken,
+            resources: Arc::default(),
+            ports: BTreeMap::new(),
+            made: Made::new(config.means.clone()),
+        }
+    }
+
+    /// Keeps the ports until the gateway drains, or its life is over.
+    pub async fn run(mut self) {
+        let (mut shutdown, mut is_over) = (self.deal.shutdown.clone(), self.deal.is_over.clone());
+        let own = self.open_own();
+        loop {
+            self.resources = self.cluster.borrow_and_update().resources.clone();
+            self.keep().await;
+            // What nobody asked for is not kept open.
+            self.taken.clear();
+            self.tell(&own);
+            loop {
+                tokio::select! {
+                    // All only wait.
+                    Ok(()) = self.cluster.changed() => {
+                        let news = self.cluster.borrow_and_update().resources.clone();
+                        if !Arc::ptr_eq(&news, &self.resources) {
+                            break;
+                        }
+                    }
+                    () = tokio::time::sleep(Duration::from_millis(PORT_RETRY_MS)) => break,
+                    () = shutdown.begun() => return,
+                    () = is_over.begun() => return,
+                }
+            }
+        }
+    }
+
+    /// Ports of the command line are as they are.
+    fn open_own(&mut self) -> Vec<PortStatus> {
+        let mut own = Vec::new();
+        for listener in std::mem::take(&mut self.own) {
+            own.push(PortStatus {
+                listener: OWN.to_owned(),
+                address: listener.address(),
+                protocol: Protocol::Mqtt,
+                has_tls: false,
+                is_open: true,
+                has_authentication: false,
+                problem: None,
+            });
+            let entrance = Entrance::new(
+                OWN.to_owned(),
+                Protocol::Mqtt,
+                ProxyProtocol::Disabled,
+                Rules::default(),
+            );
+            spawn_local(accept(listener, Arc::new(entrance), self.deal.clone()));
+        }
+        own
+    }
+
+    /// Makes the ports what they are to be, as far as it goes.
+    async fn keep(&mut self) {
+        let mut wanted = wanted(&self.resources);
+        self.made.forget(&self.resources);
+        let known: Vec<u16> = self.ports.keys().copied().collect();
+        // What is closed comes first: it may make room for what is opened.
+        for number in known {
+            let is_kept = wanted.get(&number).is_some_and(|wanted| {
+                self.ports
+                    .get(&number)
+                    .is_some_and(|port| port.wanted.fixed() == wanted.fixed())
+            });
+            if !is_kept {
+                self.close(number, wanted.contains_key(&number)).await;
+            }
+        }
+        while let Some((number, wanted)) = wanted.pop_first() {
+            let mut port = self.ports.remove(&number).unwrap_or(Port {
+                wanted: wanted.clone(),
+                open: None,
+                certificate: None,
+                problem: None,
+            });
+            port.wanted = wanted;
+            let outcome = self.keep_port(&mut port).await;
+            port.say(outcome);
+            self.ports.insert(number, port);
+        }
+    }
+
+    async fn close(&mut self, number: u16, comes_back: bool) {
+        let Some(port) = self.ports.remove(&number) else {
+            return;
+        };
+        let Some(open) = port.open else {
+            return;
+        };
+        let listener = &port.wanted.listener;
+        open.entrance.close();
+        open.accepting.abort();
+        // Then the socket is closed, and the port is free.
+        let _ = open.accepting.await;
+        if comes_back {
+            info!(
+                listener,
+                number, "the port is opened anew, with other settings"
+            );
+        } else {
+            info!(listener, number, "the port is closed");
+        }
+        let reason = ReasonCode::AdministrativeAction;
+        self.deal
+            .tell(|| News::Closed(open.entrance.clone(), reason))
+            .await;
+    }
+
+    /// Opens the port if it can be, and brings an open one up to date. What is wrong is told, also with an open one.
+    async fn keep_port(&mut self, port: &mut Port) -> Result<Option<String>, String> {
+        let authentication = self.made.authenticator(&port.wanted, &self.resources)?;
+        let policy = self.made.policy(&port.wanted, &self.resources)?;
+        let asks_for_certificate = authentication
+            .as_ref()
+            .is_some_and(|authenticator| authenticator.asks_for_certificate());
+        let mut problems = Vec::from_iter(self.keep_certificate(port)?);
+        problems.extend(authentication.iter().flat_map(|who| who.problems()));
+        let made_of = match &port.certificate {
+            None => None,
+            Some(certificate) => {
+                let before = port.open.as_ref().and_then(|open| open.made_of.clone());
+                let protocol = port.wanted.port.protocol;
+                Some(TlsParts::of(
+                    certificate,
+                    asks_for_certificate,
+                    protocol,
+                    before,
+                )?)
+            }
+        };
+        let rules = Rules {
+            tls: made_of.as_ref().map(|parts| parts.config.clone()),
+            authentication,
+            policy,
+            compatibility: port.wanted.port.compatibility,
+        };
+        match &mut port.open {
+            Some(open) => open.made_of = made_of,
+            None => port.open = Some(self.open(&port.wanted, made_of)?),
+        }
+        if let Some(open) = &port.open {
+            let before = open.entrance.rules();
+            let is_same_policy = match (&before.policy, &rules.policy) {
+                (Some(before), Some(after)) => Arc::ptr_eq(before, after),
+                (before, after) => before.is_none() && after.is_none(),
+            };
+            open.entrance.set_rules(rules);
+            if !is_same_policy {
+                self.deal.tell(|| News::Policy(open.entrance.clone())).await;
+            }
+            let spec = &port.wanted.port;
+            open.entrance
+                .set_limits(spec.max_connections, spec.max_connect_rate);
+        }
+        Ok((!problems.is_empty()).then(|| problems.join("; ")))
+    }
+
+    fn keep_certificate(&mut self, port: &mut Port) -> Result<Option<String>, String> {
+        let Some(tls) = &port.wanted.port.tls else {
+            port.certificate = None;
+            return Ok(None);
+        };
+        if tls.mode == TlsMode::Automatic {
+            return Err("certificates of the cluster's own CA are not built yet".to_owned());
+        }
+        let Some(secret) = port.wanted.secret() else {
+            return Err("no secret is named for its certificate".to_owned());
+        };
+        let certificate = match &mut port.certificate {
+            Some(certificate) => certificate,
+            none => none.insert(Certificate::of_secret(secret, &self.secrets)),
+        };
+        certificate.look(secret, &self.secrets);
+        Ok(certificate.problem())
+    }
+
+    fn open(&mut self, wanted: &Wanted, made_of: Option<TlsParts>) -> Result<Open, String> {
+        let listener = self.listen(wanted)?;
+        let spec = &wanted.port;
+        let entrance = Arc::new(Entrance::new(
+            wanted.listener.clone(),
+            spec.protocol,
+            spec.proxy_protocol,
+            Rules::default(),
+        ));
+        // Nothing is accepted before this returns to the runtime, and the rules are set by then.
+        let accepting = spawn_local(accept(listener, entrance.clone(), self.deal.clone()));
+        info!(
+            listener = wanted.listener, address = %wanted.address(), protocol = %spec.protocol,
+            tls = spec.tls.is_some(), "the port is open"
+        );
+        Ok(Open {
+            entrance,
+            accepting,
+            made_of,
+        })
+    }
+
+    fn listen(&mut self, wanted: &Wanted) -> Result<Listener, String> {
+        let address = wanted.address();
+        let taken = self
+            .taken
+            .iter()
+            .position(|taken| taken.address() == address);
+        if let Some(taken) = taken {
+            return Ok(self.taken.swap_remove(taken));
+        }
+        let port = match wanted.port.address {
+            Some(_) => listener::Port::take(address),
+            None => listener::Port::take_everywhere(address.port()),
+        };
+        port.and_then(listener::Port::open)
+            .map_err(|error| format!("{error}: {}", error.source))
+    }
+
+    fn tell(&self, own: &[PortStatus]) {
+        let all: Arc<[PortStatus]> = own
+            .iter()
+            .cloned()
+            .chain(self.ports.values().map(Port::status))
+            .collect();
+        self.told.send_if_modified(|told| {
+            let is_news = told.as_ref() != Some(&all);
+            *told = Some(all);
+            is_news
+        });
+    }
+}
+
+impl TlsParts {
+    fn of(
+        certificate: &Certificate,
+        asks_for_certificate: bool,
+        protocol: Protocol,
+        before: Option<TlsParts>,
+    ) -> Result<TlsParts, String> {
+        let Some(served) = certificate.served() else {
+            return Err(certificate
+                .problem()
+                .unwrap_or_else(|| "there is no certificate yet".to_owned()));
+        };
+        let same = before.filter(|before| {
+            Arc::ptr_eq(&before.served, &served)
+                && before.asks_for_certificate == asks_for_certificate
+        });
+        if let Some(same) = same {
+            return Ok(same);
+        }
+        let made: io::Result<_> = tls::config(served.clone(), asks_for_certificate, protocol);
+        let config = made.map_err(|error| format!("TLS cannot be set up: {error}"))?;
+        Ok(TlsParts {
+            served,
+            asks_for_certificate,
+            config: Arc::new(config),
+        })
+    }
+}
+
+impl Port {
+    /// Takes what came of it, and logs it when it is news.
+    fn say(&mut self, outcome: Result<Option<String>, String>) {
+        let problem = outcome.unwrap_or_else(Some);
+        if problem == self.problem {
+            return;
+        }
+        let (listener, address) = (&self.wanted.listener, self.wanted.address());
+        match (&problem, self.open.is_some()) {
+            (Some(problem), true) => {
+                warn!(listener, %address, problem, "the port is open, and something is wrong with it");
+            }
+            (Some(problem), false) => {
+                warn!(listener, %address, problem, "the port cannot be opened: trying again and again");
+            }
+            (None, _) => info!(listener, %address, "the port is as it should be"),
+        }
+        self.problem = problem;
+    }
+
+    fn status(&self) -> PortStatus {
+        let spec = &self.wanted.port;
+        PortStatus {
+            listener: self.wanted.listener.clone(),
+            address: self.wanted.address(),
+            protocol: spec.protocol,
+            has_tls: spec.tls.is_some(),
+            is_open: self.open.is_some(),
+            has_authentication: spec.authentication_ref.is_some(),
+            problem: self.problem.clone(),
+        }
+    }
+}
+
+impl Wanted {
+    fn address(&self) -> SocketAddr {
+        let everywhere = Ipv6Addr::UNSPECIFIED.into();
+        SocketAddr::new(self.port.address.unwrap_or(everywhere), self.port.port)
+    }
+}
