@@ -13,7 +13,10 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::words;
+use super::{
+    way::{Stream, Way},
+    words,
+};
 
 /// How long the broker may take to be reached, and to answer CONNECT.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -34,6 +37,9 @@ pub enum Error {
     /// The host does not let us in.
     #[error("cannot connect to {address}: {cause}{}", hint(.cause))]
     Unreachable { address: String, cause: io::Error },
+    /// No TLS, or no WebSocket.
+    #[error("{address} is reached, but not as it was asked for: {cause}")]
+    NoWay { address: String, cause: io::Error },
     /// CONNACK says no.
     #[error("{address} refused the connection: {}{}", words::reason(*.reason), quoted(.text))]
     Refused {
@@ -79,7 +85,7 @@ impl Error {
                     | ReasonCode::ConnectionRateExceeded
                     | ReasonCode::KeepAliveTimeout
             ),
-            Error::NotMqtt { .. } | Error::Malformed(_) => false,
+            Error::NoWay { .. } | Error::NotMqtt { .. } | Error::Malformed(_) => false,
             Error::UnknownHost { .. }
             | Error::Unreachable { .. }
             | Error::Closed
@@ -111,7 +117,7 @@ fn quoted(text: &Option<String>) -> String {
 /// A connection that the broker has accepted.
 #[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     version: Version,
     inbox: BytesMut,
     outbox: BytesMut,
@@ -123,12 +129,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to `host` and `port`, and waits for CONNACK.
+    /// Connects by `way`, and waits for CONNACK.
     ///
     /// # Errors
     ///
     /// When the broker cannot be reached or refuses.
-    pub async fn open(host: &str, port: u16, connect: &Connect) -> Result<Client, Error> {
+    pub async fn open(way: &Way, connect: &Connect) -> Result<Client, Error> {
+        let (host, port) = (way.host.as_str(), way.port);
         let address = format!("{host}:{port}");
         let addresses: Vec<_> = match lookup_host((host, port)).await {
             Ok(addresses) => addresses.collect(),
@@ -148,6 +155,14 @@ impl Client {
             Err(cause) => return Err(Error::Unreachable { address, cause }),
         };
         stream.set_nodelay(true)?;
+        let entering = timeout(CONNECT_MAX, way.enter(stream));
+        let entered = entering
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let stream = match entered {
+            Ok(stream) => stream,
+            Err(cause) => return Err(Error::NoWay { address, cause }),
+        };
         let mut client = Client {
             stream,
             version: connect.version,
@@ -346,13 +361,17 @@ mod tests {
         port
     }
 
+    fn way(port: u16) -> Way {
+        Way::read("127.0.0.1", Some(port), &Default::default()).unwrap()
+    }
+
     fn text_of(answer: Packet) -> String {
         block_on(async {
             let mut bytes = BytesMut::new();
             encode::encode(&answer, Version::V5, &mut bytes);
             let port = broker(bytes.to_vec()).await;
             let connect = Connect::new(Version::V5, "client");
-            Client::open("127.0.0.1", port, &connect)
+            Client::open(&way(port), &connect)
                 .await
                 .unwrap_err()
                 .to_string()
@@ -380,7 +399,7 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let port = listener.local_addr().unwrap().port();
             drop(listener);
-            Client::open("127.0.0.1", port, &Connect::new(Version::V5, "client"))
+            Client::open(&way(port), &Connect::new(Version::V5, "client"))
                 .await
                 .unwrap_err()
         });
@@ -404,7 +423,7 @@ mod tests {
             );
             let port = broker(bytes.to_vec()).await;
             let connect = Connect::new(Version::V5, "client");
-            let mut client = Client::open("127.0.0.1", port, &connect).await.unwrap();
+            let mut client = Client::open(&way(port), &connect).await.unwrap();
             let error = client.receive().await.unwrap_err();
             assert!(
                 error.to_string().contains("server shutting down"),

@@ -22,8 +22,10 @@ mod stamp;
 pub mod status;
 pub mod sub;
 mod table;
+mod tls;
 mod value;
 pub mod verify;
+mod way;
 mod words;
 
 use std::process::ExitCode;

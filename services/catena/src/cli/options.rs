@@ -11,19 +11,24 @@ use clap::Args;
 
 use super::{
     property::Properties,
+    tls::Tls,
     value::{self, Quality},
+    way::Way,
 };
 
 /// How to connect.
 #[derive(Debug, Clone, Args)]
 pub struct Connection {
-    /// Where the broker is
+    /// Where the broker is: a host, or mqtt://, mqtts://, ws:// or wss://HOST[:PORT][/PATH]
     #[arg(short = 'H', long, default_value = "127.0.0.1")]
     pub host: String,
 
-    /// Its port
-    #[arg(short, long, default_value_t = 1883)]
-    pub port: u16,
+    /// Its port [default: 1883; 8883 with TLS; of URLs that of their kind]
+    #[arg(short, long)]
+    pub port: Option<u16>,
+
+    #[command(flatten)]
+    pub tls: Tls,
 
     /// The client identifier; without one the broker makes one up
     #[arg(short, long)]
@@ -94,6 +99,15 @@ pub struct WillArguments {
 }
 
 impl Connection {
+    /// The way to the broker.
+    ///
+    /// # Errors
+    ///
+    /// A URL that makes no sense, and files that cannot be read.
+    pub fn way(&self) -> anyhow::Result<Way> {
+        Way::read(&self.host, self.port, &self.tls)
+    }
+
     /// The properties that were asked for.
     ///
     /// # Errors

@@ -136,7 +136,7 @@ async fn publish(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut source = arguments.source()?;
 
     let connection = &arguments.connection;
-    let client = Client::open(&connection.host, connection.port, &connect).await?;
+    let client = Client::open(&connection.way()?, &connect).await?;
     let mut publisher = Publisher::new(client, message)?;
     let interrupted = tokio::select! {
         published = publisher.publish_all(&mut source) => {

@@ -244,7 +244,7 @@ impl Subscriber<'_> {
 
     async fn run_once(&mut self, connect: &Connect) -> anyhow::Result<()> {
         let connection = &self.arguments.connection;
-        let client = Client::open(&connection.host, connection.port, connect).await?;
+        let client = Client::open(&connection.way()?, connect).await?;
         if !client.connack.session_present {
             self.unreleased.clear();
         }

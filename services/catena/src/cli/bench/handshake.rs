@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -11,8 +12,9 @@ use anyhow::{Context, bail};
 use bytes::{Bytes, BytesMut};
 use catena_mqtt::{
     ByteString, Packet, QoS, Version, decode, encode,
-    packet::{Connect, Disconnect, PacketId, Subscribe, SubscribeFilter},
+    packet::{Connack, Connect, Disconnect, PacketId, Subscribe, SubscribeFilter},
 };
+use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
 
 use super::wire::LIMITS;
 use crate::cli::words;
@@ -37,6 +39,8 @@ pub struct Target {
     pub username: Option<String>,
     /// Password.
     pub password: Option<String>,
+    /// TLS, and whom to expect; of [`Target::visit`] alone.
+    pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
 }
 
 /// A client that is to be connected.
@@ -88,18 +92,38 @@ impl Target {
     ///
     /// When the broker cannot be reached, or refuses.
     pub fn open(&self, client: &Client) -> anyhow::Result<Opened> {
+        let (dialogue, connack) = self.enter(self.dial()?, client)?;
+        dialogue.stream.set_read_timeout(None)?;
+        Ok(Opened {
+            stream: dialogue.stream,
+            rest: dialogue.inbox.to_vec(),
+            receive_maximum: connack
+                .receive_maximum
+                .map_or(u16::MAX, |maximum| maximum.get()),
+        })
+    }
+
+    fn dial(&self) -> anyhow::Result<TcpStream> {
         let within = Duration::from_secs(ANSWER_SECONDS_MAX);
         let stream = TcpStream::connect_timeout(&self.address, within).with_context(|| {
             format!("cannot connect to {}: is the broker running?", self.address)
         })?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(within))?;
+        Ok(stream)
+    }
+
+    /// CONNECT, and SUBSCRIBE if there is something to subscribe to.
+    fn enter<S: Read + Write>(
+        &self,
+        stream: S,
+        client: &Client,
+    ) -> anyhow::Result<(Dialogue<S>, Connack)> {
         let mut dialogue = Dialogue {
             stream,
             version: self.version,
             inbox: BytesMut::new(),
         };
-
         dialogue.send(&Packet::Connect(Box::new(self.connect(client))))?;
         let Packet::Connack(connack) = dialogue.receive()? else {
             bail!("no CONNACK to CONNECT")
@@ -114,14 +138,7 @@ impl Target {
         if let Some((filter, qos)) = &client.subscription {
             dialogue.subscribe(std::slice::from_ref(filter), *qos)?;
         }
-        dialogue.stream.set_read_timeout(None)?;
-        Ok(Opened {
-            stream: dialogue.stream,
-            rest: dialogue.inbox.to_vec(),
-            receive_maximum: connack
-                .receive_maximum
-                .map_or(u16::MAX, |maximum| maximum.get()),
-        })
+        Ok((dialogue, *connack))
     }
 
     /// Connects, subscribes to `filters`, and leaves: the broker keeps the session.
@@ -165,10 +182,21 @@ impl Target {
     ///
     /// As [`Target::open`].
     pub fn visit(&self, client: &Client) -> anyhow::Result<()> {
-        let mut stream = self.open(client)?.stream;
-        stream.set_read_timeout(Some(Duration::from_secs(ANSWER_SECONDS_MAX)))?;
-        stream.write_all(&self.goodbye())?;
-        wait_for_close(&mut stream)
+        let socket = self.dial()?;
+        match &self.tls {
+            None => self.come_and_go(socket, client),
+            Some((config, name)) => {
+                let tls = ClientConnection::new(config.clone(), name.clone())?;
+                self.come_and_go(StreamOwned::new(tls, socket), client)
+            }
+        }
+    }
+
+    fn come_and_go<S: Read + Write>(&self, stream: S, client: &Client) -> anyhow::Result<()> {
+        let (mut dialogue, _) = self.enter(stream, client)?;
+        dialogue.stream.write_all(&self.goodbye())?;
+        dialogue.stream.flush()?;
+        wait_for_close(&mut dialogue.stream)
     }
 
     /// DISCONNECT, which also ends the session where the version can say so.
@@ -222,7 +250,7 @@ impl Target {
 
 /// Waiting for the broker to close leaves the port in TIME_WAIT on its side, not on ours, where we would
 /// run out of them.
-fn wait_for_close(stream: &mut TcpStream) -> anyhow::Result<()> {
+fn wait_for_close(stream: &mut impl Read) -> anyhow::Result<()> {
     let mut rest = [0; 64];
     while stream
         .read(&mut rest)
@@ -233,13 +261,13 @@ fn wait_for_close(stream: &mut TcpStream) -> anyhow::Result<()> {
 }
 
 /// A blocking conversation in packets.
-struct Dialogue {
-    stream: TcpStream,
+struct Dialogue<S> {
+    stream: S,
     version: Version,
     inbox: BytesMut,
 }
 
-impl Dialogue {
+impl<S: Read + Write> Dialogue<S> {
     fn send(&mut self, packet: &Packet) -> anyhow::Result<()> {
         let mut out = BytesMut::new();
         encode::encode(packet, self.version, &mut out);

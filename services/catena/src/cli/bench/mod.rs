@@ -33,6 +33,7 @@ use std::{
 use anyhow::{Context, bail};
 use catena_mqtt::Version;
 use clap::{Args, Parser, Subcommand};
+use rustls::{ClientConfig, client::Resumption};
 use serde::Serialize;
 
 use self::{
@@ -42,6 +43,7 @@ use self::{
 };
 use super::{
     stamp,
+    tls::{self, Tls},
     value::{self, Quality},
 };
 
@@ -144,6 +146,9 @@ enum Scenario {
         /// Seconds to measure
         #[arg(long, default_value_t = 10.0, value_parser = value::seconds)]
         duration: f64,
+        /// TLS here is a whole handshake for each connection: no session is resumed
+        #[command(flatten)]
+        tls: Tls,
         #[command(flatten)]
         common: CommonArguments,
     },
@@ -280,9 +285,15 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Scenario::Connect {
             clients,
             duration,
+            tls,
             common,
         } => {
-            let (target, processes) = common.resolve()?;
+            let (mut target, processes) = common.resolve()?;
+            if tls.is_wanted() {
+                let mut config = ClientConfig::clone(&*tls.config()?);
+                config.resumption = Resumption::disabled();
+                target.tls = Some((Arc::new(config), tls::server_name(&common.host)?));
+            }
             let length = Duration::from_secs_f64(duration);
             let connect = connect::run(&target, run, clients, length, &processes, &interrupted)?;
             print(common.json, &connect, &connect.text())?;
@@ -345,6 +356,7 @@ impl CommonArguments {
             persistent: self.persistent,
             username: self.username.clone(),
             password: self.password.clone(),
+            tls: None,
         };
         Ok((target, process::find(&self.pids)?))
     }

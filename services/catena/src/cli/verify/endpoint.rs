@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::cli::way::Way;
+
 /// Where MQTT is spoken unless something else is said.
 const PORT: u16 = 1883;
 
@@ -12,6 +14,18 @@ pub struct Endpoint {
     pub host: String,
     /// Port.
     pub port: u16,
+}
+
+impl Endpoint {
+    /// The way there: plain TCP.
+    pub fn way(&self) -> Way {
+        Way {
+            host: self.host.clone(),
+            port: self.port,
+            tls: None,
+            path: None,
+        }
+    }
 }
 
 impl FromStr for Endpoint {

@@ -80,7 +80,8 @@ impl Visitor {
     /// Tries to connect. After a failure it waits, and the next try goes elsewhere.
     pub async fn connect(&mut self, connect: &Connect) -> Option<Client> {
         let endpoint = &self.run.plan.endpoints[self.endpoint];
-        let opening = Client::open(&endpoint.host, endpoint.port, connect);
+        let way = endpoint.way();
+        let opening = Client::open(&way, connect);
         let problem = match timeout(CONNECT_MAX, opening).await {
             Ok(Ok(client)) => {
                 // Closes the connection that the broker has taken over from.
@@ -163,7 +164,8 @@ impl Visitor {
             ..run.plan.connect("", false)
         };
         for endpoint in &run.plan.endpoints {
-            let opening = Client::open(&endpoint.host, endpoint.port, &connect);
+            let way = endpoint.way();
+            let opening = Client::open(&way, &connect);
             if let Ok(Ok(client)) = timeout(CLOSE_MAX, opening).await {
                 let _ = client.close().await;
                 return;
