@@ -57,7 +57,7 @@ pub enum MatchedPrincipal {
     /// `clientIds` has `*`.
     AnyClientId,
     ClientId(String),
-    /// `usernames` has `*`, and the client has a username.
+    /// `usernames` has `*`.
     AnyUsername,
     Username(String),
     /// All pairs of an entry of `attributes`.
@@ -177,14 +177,12 @@ fn matched(principals: &Principals, principal: &Principal) -> Option<MatchedPrin
             return Some(MatchedPrincipal::ClientId(id.clone()));
         }
     }
-    if let Some(username) = &principal.username {
-        for name in &principals.usernames {
-            if name == ANY {
-                return Some(MatchedPrincipal::AnyUsername);
-            }
-            if **name == **username {
-                return Some(MatchedPrincipal::Username(name.clone()));
-            }
+    for name in &principals.usernames {
+        if name == ANY {
+            return Some(MatchedPrincipal::AnyUsername);
+        }
+        if principal.username.as_deref() == Some(name.as_str()) {
+            return Some(MatchedPrincipal::Username(name.clone()));
         }
     }
     let mut entries = principals.attributes.iter();

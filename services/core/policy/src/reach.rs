@@ -39,7 +39,6 @@ impl Reach {
 pub(crate) struct Index {
     rules: usize,
     everybody: Vec<RuleId>,
-    named: Vec<RuleId>,
     client_ids: HashMap<String, Vec<RuleId>>,
     usernames: HashMap<String, Vec<RuleId>>,
     /// By the first pair of each entry: its name, then its value.
@@ -70,7 +69,7 @@ impl Index {
         }
         for name in &principals.usernames {
             if name == ANY {
-                self.named.push(rule);
+                self.everybody.push(rule);
             } else {
                 self.usernames
                     .entry_ref(name.as_str())
@@ -102,7 +101,6 @@ impl Index {
             reach.add(rules);
         }
         if let Some(username) = &principal.username {
-            reach.add(&self.named);
             if let Some(rules) = self.usernames.get(&**username) {
                 reach.add(rules);
             }

@@ -47,7 +47,7 @@ pub struct Rule {
 pub struct Principals {
     /// Exact; `*` is everybody.
     pub client_ids: Vec<String>,
-    /// Exact; `*` is everybody who has a username.
+    /// Exact; `*` is everybody.
     pub usernames: Vec<String>,
     /// All pairs of an entry must match.
     pub attributes: Vec<Attributes>,

@@ -20,7 +20,7 @@ fn is_about(rule: &Rule, principal: &Principal) -> bool {
     let has_id = |id: &String| id == "*" || **id == *principal.client_id;
     let has_name = |name: &String| {
         let username = principal.username.as_deref();
-        username.is_some_and(|username| name == "*" || name == username)
+        name == "*" || username == Some(name)
     };
     named.client_ids.iter().any(has_id)
         || named.usernames.iter().any(has_name)
