@@ -13,6 +13,7 @@
 //! | `topology/replicas/ADDRESS` | a replica of the control plane; under a lease |
 //! | `nodes/NAME` | a node |
 //! | `gateways/registrations/PROCESS` | a gateway's process; under a lease |
+//! | `gateways/ports/PROCESS` | how it stands with a gateway's ports; under the lease of its registration |
 //! | `gateways/draining/INCARNATION` | a gateway that is to drain |
 //! | `gateways/kept` | written when a registration is made again: what was decided without it is void `[C-43]` |
 
@@ -30,6 +31,7 @@ const CHAINS: &str = "topology/chains/";
 const REPLICAS: &str = "topology/replicas/";
 const NODES: &str = "nodes/";
 const REGISTRATIONS: &str = "gateways/registrations/";
+const PORTS: &str = "gateways/ports/";
 const DRAINING: &str = "gateways/draining/";
 
 /// What an entry is about.
@@ -44,6 +46,7 @@ pub enum About {
     Replica(String),
     Node(NodeName),
     Registration(Process),
+    Ports(Process),
     Draining(GatewayIncarnation),
     Other,
 }
@@ -68,6 +71,8 @@ pub fn about(key: &Key) -> About {
         Some(About::Node(NodeName(name.to_owned())))
     } else if let Some(process) = key.strip_prefix(REGISTRATIONS) {
         Process::parse(process).map(About::Registration)
+    } else if let Some(process) = key.strip_prefix(PORTS) {
+        Process::parse(process).map(About::Ports)
     } else if let Some(incarnation) = key.strip_prefix(DRAINING) {
         let incarnation = incarnation.parse().ok();
         incarnation.map(|incarnation| About::Draining(GatewayIncarnation(incarnation)))
@@ -146,6 +151,10 @@ pub fn registration(process: Process) -> Key {
     fixed(&format!("{REGISTRATIONS}{process}"))
 }
 
+pub fn ports(process: Process) -> Key {
+    fixed(&format!("{PORTS}{process}"))
+}
+
 pub fn draining(gateway: GatewayIncarnation) -> Key {
     fixed(&format!("{DRAINING}{}", gateway.0))
 }
@@ -202,6 +211,7 @@ mod tests {
         assert_eq!(about(&replica), About::Replica(address.to_owned()));
         assert_eq!(about(&node(&name).unwrap()), About::Node(name));
         assert_eq!(about(&registration(process)), About::Registration(process));
+        assert_eq!(about(&ports(process)), About::Ports(process));
         let gateway = GatewayIncarnation(9);
         assert_eq!(about(&draining(gateway)), About::Draining(gateway));
         assert_eq!(about(&kept()), About::Other);

@@ -49,6 +49,19 @@ pub struct GatewayRecord {
     pub incarnation: Option<GatewayIncarnation>,
 }
 
+/// How it stands with a port of a gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortRecord {
+    /// The BrokerListener's name, or `--listen`.
+    pub listener: String,
+    pub port: u16,
+    pub open: bool,
+    /// Also of a port that is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
 /// Who registers as a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Newcomer {

@@ -11,7 +11,7 @@ use catena_topology::{GatewayIncarnation, GatewayName, NodeName};
 
 use crate::{
     keys,
-    record::{GatewayRecord, Newcomer, NodeRecord, Process, json},
+    record::{GatewayRecord, Newcomer, NodeRecord, PortRecord, Process, json},
     store::{
         self, Compare, Entry, InvalidKey, Key, LeaseId, Outcome, Prefix, Store, Transaction, Write,
     },
@@ -215,6 +215,37 @@ impl Registry {
             Outcome::Committed(_) => Ok(Kept::Yes),
             Outcome::Conflict => Err(Refused::Contended),
         }
+    }
+
+    /// Keeps how it stands with a gateway's ports, for as long as its registration lasts. Nothing is written when that is known, or
+    /// when the registration is not seen yet.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn keep_ports(
+        &self,
+        view: &View,
+        process: Process,
+        ports: &[PortRecord],
+    ) -> Result<(), Refused> {
+        let known = view.ports.get(&process).map_or(&[][..], Vec::as_slice);
+        let lease = view.registrations.get(&process).and_then(|it| it.lease);
+        let (Some(lease), true) = (lease, known != ports) else {
+            return Ok(());
+        };
+        let write = Write::Put {
+            key: keys::ports(process),
+            value: json(&ports),
+            lease: Some(lease),
+        };
+        let written = Transaction {
+            // It may have ended meanwhile.
+            compare: vec![view.unchanged(keys::registration(process))],
+            writes: vec![write],
+        };
+        // What has changed is decided by at the next heartbeat.
+        let _ = self.store.commit(written).await?;
+        Ok(())
     }
 
     /// Ends a gateway's registration.

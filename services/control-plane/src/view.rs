@@ -14,7 +14,7 @@ use tracing::error;
 
 use crate::{
     keys::{self, About},
-    record::{GatewayRecord, NodeRecord, Process},
+    record::{GatewayRecord, NodeRecord, PortRecord, Process},
     store::{Change, Compare, Entry, Event, Expected, Key, LeaseId, Revision},
 };
 
@@ -35,6 +35,8 @@ pub struct View {
     /// The same nodes, and what was decided of them.
     pub topology: Topology,
     pub registrations: BTreeMap<Process, Registration>,
+    /// How it stands with the ports of gateways.
+    pub ports: BTreeMap<Process, Vec<PortRecord>>,
     pub draining: BTreeSet<GatewayIncarnation>,
     /// Addresses of the control plane's replicas.
     pub replicas: BTreeSet<String>,
@@ -104,6 +106,9 @@ impl View {
                 let registration = Registration::new(record, entry);
                 self.registrations.insert(process, registration);
             }),
+            About::Ports(process) => read(entry).map(|ports| {
+                self.ports.insert(process, ports);
+            }),
             About::Draining(gateway) => {
                 self.draining.insert(gateway);
                 Some(())
@@ -138,6 +143,9 @@ impl View {
             }
             About::Registration(process) => {
                 self.registrations.remove(&process);
+            }
+            About::Ports(process) => {
+                self.ports.remove(&process);
             }
             About::Draining(gateway) => {
                 self.draining.remove(&gateway);

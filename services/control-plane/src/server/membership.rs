@@ -9,12 +9,12 @@ use catena_topology::{GatewayIncarnation, NodeName, Zone};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Context, ended, is_ending, no_leader, node_stream, status};
 use crate::{
     leader::Input,
-    record::{Newcomer, Process},
+    record::{Newcomer, PortRecord, Process},
     registry::{Kept, Refused},
     routes::{Route, forwarded, is_forwarded},
 };
@@ -27,6 +27,11 @@ const RENEWALS: u32 = 4;
 const ADDRESSES_MAX: usize = 256;
 /// Longest name, zone and address, in bytes.
 const TEXT_BYTES_MAX: usize = 255;
+/// Ports that a gateway may tell of; and how long what is wrong with one may be, in characters.
+const PORTS_MAX: usize = 256;
+const PROBLEM_MAX: usize = 512;
+/// How often a gateway's ports are written at most.
+const PORTS_PAUSE: Duration = Duration::from_secs(1);
 
 pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -190,6 +195,7 @@ impl Service {
         out: &Out<proto::GatewayHeard>,
     ) -> Result<(), Status> {
         let mut renewed: Option<Instant> = None;
+        let mut told: Option<Instant> = None;
         loop {
             let message = tokio::select! {
                 message = messages.message() => message,
@@ -201,7 +207,17 @@ impl Service {
             let process = process_of(&message.process)?;
             let incarnation = GatewayIncarnation(message.incarnation);
             if !message.accused.is_empty() {
-                tokio::spawn(self.clone().pass_on(message.accused));
+                tokio::spawn(self.clone().pass_on(message.accused.clone()));
+            }
+            let is_due = told.is_none_or(|told| told.elapsed() >= PORTS_PAUSE);
+            // With accusations no ports are told.
+            if is_due && message.accused.is_empty() && !message.leaving {
+                told = Some(Instant::now());
+                let ports = ports(message.ports)?;
+                let view = self.0.following.view.borrow().clone();
+                if let Err(refused) = self.0.registry.keep_ports(&view, process, &ports).await {
+                    debug!(gateway = message.name, %refused, "its ports are not written");
+                }
             }
             let mut over = false;
             if message.leaving {
@@ -283,6 +299,22 @@ pub fn newcomer(
         addresses: registration.addresses,
     };
     Ok((NodeName(registration.name), newcomer))
+}
+
+fn ports(told: Vec<proto::PortStatus>) -> Result<Vec<PortRecord>, Status> {
+    let told = told.into_iter().take(PORTS_MAX);
+    let ports = told.map(|told| {
+        let port = u16::try_from(told.port);
+        let problem = told.problem.filter(|problem| !problem.is_empty());
+        check_text("ports.listener", &told.listener)?;
+        Ok(PortRecord {
+            listener: told.listener,
+            port: port.map_err(|_| Status::invalid_argument("ports.port: must be a TCP port"))?,
+            open: told.open,
+            problem: problem.map(|problem| problem.chars().take(PROBLEM_MAX).collect()),
+        })
+    });
+    ports.collect()
 }
 
 fn process_of(bytes: &[u8]) -> Result<Process, Status> {

@@ -296,7 +296,9 @@ fn message(view: &View, id: &ResourceId, stored: &Stored) -> proto::Resource {
     }
     if id.kind == Kind::BrokerListener {
         let ports = ports.iter().map(|port| {
-            let mut told = serde_json::json!({"gateway": port.gateway, "port": port.port});
+            let mut told = serde_json::json!({
+                "gateway": port.gateway, "port": port.port, "open": port.open
+            });
             if !port.problem.is_empty() {
                 told["problem"] = port.problem.clone().into();
             }
@@ -313,6 +315,23 @@ fn message(view: &View, id: &ResourceId, stored: &Stored) -> proto::Resource {
 }
 
 /// A listener's ports on the gateways that are registered.
-fn ports(_view: &View, _id: &ResourceId) -> Vec<proto::ListenerPort> {
-    Vec::new()
+fn ports(view: &View, id: &ResourceId) -> Vec<proto::ListenerPort> {
+    if id.kind != Kind::BrokerListener {
+        return Vec::new();
+    }
+    let mut ports = Vec::new();
+    for (process, told) in &view.ports {
+        let Some(registration) = view.registrations.get(process) else {
+            continue;
+        };
+        let own = told.iter().filter(|port| port.listener == id.name);
+        ports.extend(own.map(|port| proto::ListenerPort {
+            gateway: registration.record.name.0.clone(),
+            port: port.port.into(),
+            open: port.open,
+            problem: port.problem.clone().unwrap_or_default(),
+        }));
+    }
+    ports.sort_by(|a, b| (&a.gateway, a.port).cmp(&(&b.gateway, b.port)));
+    ports
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use catena_chain::Member;
-use catena_control_plane::{Access, ControlPlane, Options};
+use catena_control_plane::{ControlPlane, Options, access::Access};
 use catena_proto::admin::v1::{
     self as admin, retained_client::RetainedClient, sessions_client::SessionsClient,
 };

@@ -445,3 +445,79 @@ async fn of_two_changes_that_do_not_go_together_one_is_refused() {
     let server = Server::start(&[]).await;
     only_one_of_two_wins(etcd(&server, "edge").await).await;
 }
+
+// A port that stays closed on one gateway must be seen without a look at its log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_shows_how_its_ports_are_on_each_gateway() {
+    use catena_proto::internal::v1::{
+        GatewayHeartbeat, PortStatus, RegisterGatewayRequest, membership_client::MembershipClient,
+    };
+    let (_directory, store) = embedded().await;
+    let server = start(store, broker(1, 1, NEVER)).await;
+    let mut client = ResourcesClient::connect(server.admin_endpoint())
+        .await
+        .unwrap();
+    let manifest = listener("first", 8883, "passwords");
+    let request = apply(&[AUTHENTICATION, &manifest]);
+    client.apply_resources(request).await.unwrap();
+
+    let mut members = MembershipClient::connect(server.endpoint()).await.unwrap();
+    let process = 7_u128.to_be_bytes().to_vec();
+    let register = RegisterGatewayRequest {
+        name: "gateway-0".to_owned(),
+        process: process.clone().into(),
+    };
+    let registered = members.register_gateway(register).await.unwrap();
+    let incarnation = registered.into_inner().incarnation;
+    let (say, said) = tokio::sync::mpsc::channel(1);
+    let said = tokio_stream::wrappers::ReceiverStream::new(said);
+    let heard = members.gateway_heartbeats(said).await.unwrap();
+    // Each heartbeat says all ports; the last of these closes.
+    let beat = |number, problem: Option<&str>| GatewayHeartbeat {
+        number,
+        name: "gateway-0".to_owned(),
+        process: process.clone().into(),
+        incarnation,
+        accused: vec![],
+        leaving: false,
+        ports: vec![PortStatus {
+            listener: "first".to_owned(),
+            port: 8883,
+            open: problem.is_none(),
+            problem: problem.map(str::to_owned),
+        }],
+    };
+    let get = proto::GetResourceRequest {
+        id: Some(message(&id(Kind::BrokerListener, "first"))),
+    };
+    let mut number = 0;
+    for problem in [None, Some("no certificate")] {
+        let shown = eventually("it is shown", async || {
+            number += 1;
+            say.send(beat(number, problem)).await.unwrap();
+            let got = client.get_resource(get.clone()).await.unwrap();
+            let resource = got.into_inner().resource.unwrap();
+            let port = resource.ports.first()?.clone();
+            (port.open == problem.is_none()).then_some((port, resource.manifest))
+        })
+        .await;
+        let (port, manifest) = shown;
+        assert_eq!((port.gateway.as_str(), port.port), ("gateway-0", 8883));
+        assert_eq!(port.problem, problem.unwrap_or_default());
+        assert!(manifest.contains("\"status\""), "{manifest}");
+    }
+    // With the gateway goes what it said.
+    let leaving = GatewayHeartbeat {
+        leaving: true,
+        ..beat(number + 1, None)
+    };
+    say.send(leaving).await.unwrap();
+    eventually("nothing is shown", async || {
+        let got = client.get_resource(get.clone()).await.unwrap();
+        let resource = got.into_inner().resource.unwrap();
+        resource.ports.is_empty().then_some(())
+    })
+    .await;
+    drop(heard);
+    server.shutdown().await;
+}

@@ -6,7 +6,7 @@ use catena_proto::admin::v1 as proto;
 use catena_resources::{Resource, Resources, write::document};
 use clap::Args;
 
-use super::{get, kind::Target, shown};
+use super::{get, kind::Target, shown, table};
 use crate::cli::control_plane::{Place, block_on};
 
 /// Show all about a resource: its spec, how it is, what it refers to and who refers to it
@@ -65,12 +65,7 @@ fn page(
     if !resource.ports.is_empty() {
         page.push_str("ports:\n");
         for port in &resource.ports {
-            let state = if port.problem.is_empty() {
-                "open"
-            } else {
-                &port.problem
-            };
-            page += &format!("  {} on {}: {state}\n", port.port, port.gateway);
+            page += &format!("  {}\n", table::port(port));
         }
     }
     let known = resources(all)?;

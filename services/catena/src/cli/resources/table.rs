@@ -92,9 +92,9 @@ fn ports(spec: &Value) -> String {
 
 /// How its ports are: the first problem, or on how many gateways all are open.
 fn status(resource: &proto::Resource) -> String {
-    let broken = resource.ports.iter().find(|port| !port.problem.is_empty());
-    if let Some(port) = broken {
-        return format!("{} on {}: {}", port.port, port.gateway, port.problem);
+    let is_broken = |port: &&proto::ListenerPort| !port.open || !port.problem.is_empty();
+    if let Some(broken) = resource.ports.iter().find(is_broken) {
+        return port(broken);
     }
     let gateways: std::collections::BTreeSet<&str> = resource
         .ports
@@ -106,6 +106,16 @@ fn status(resource: &proto::Resource) -> String {
         1 => "open on 1 gateway".to_owned(),
         more => format!("open on {more} gateways"),
     }
+}
+
+/// `8883 on gateway-1: closed, no certificate`.
+pub fn port(port: &proto::ListenerPort) -> String {
+    let state = if port.open { "open" } else { "closed" };
+    let mut words = format!("{} on {}: {state}", port.port, port.gateway);
+    if !port.problem.is_empty() {
+        words += &format!(", {}", port.problem);
+    }
+    words
 }
 
 fn word(value: &Value) -> String {
@@ -151,6 +161,7 @@ mod tests {
         let port = |gateway: &str, problem: &str| proto::ListenerPort {
             gateway: gateway.to_owned(),
             port: 8883,
+            open: problem.is_empty(),
             problem: problem.to_owned(),
         };
         let mut resource = proto::Resource {
@@ -185,8 +196,11 @@ mod tests {
                 ]
             ]
         );
-        resource.ports[1].problem = "no certificate".to_owned();
+        resource.ports[1] = port("b", "no certificate");
         let shown = table(Kind::BrokerListener, &[&resource]).unwrap();
-        assert!(shown.contains("8883 on b: no certificate"), "{shown}");
+        assert!(
+            shown.contains("8883 on b: closed, no certificate"),
+            "{shown}"
+        );
     }
 }
