@@ -2,6 +2,9 @@
 
 use crate::output::HIGH_WATER_BYTES;
 
+/// Bytes of a packet of a client that is not known yet, CONNECT or AUTH: five texts of 64 KiB, and properties.
+pub const UNKNOWN_PACKET_BYTES_MAX: u32 = 1024 * 1024;
+
 /// Milliseconds from CONNECT to CONNACK `[F-15]`.
 pub const CONNACK_MS: u64 = 10_000;
 

@@ -19,7 +19,7 @@ use crate::{
     authenticate::Reauthentication,
     bounds::{
         OUTPUT_READ_STOP_BYTES, PARKED_BYTES_MAX, PARKED_V3_MAX, REQUESTS_MAX, UNANSWERED_V3_MAX,
-        WAITING_RELEASES_MAX,
+        UNKNOWN_PACKET_BYTES_MAX, WAITING_RELEASES_MAX,
     },
     connect::Entering,
     deliver::Flight,
@@ -278,10 +278,19 @@ impl Connection {
         self.version
     }
 
-    /// What may be decoded.
+    /// What may be decoded. It is less as long as nobody knows who the client is.
     pub fn limits(&self) -> Limits {
+        let maximum = self.settings.maximum_packet_size;
+        let is_unknown = matches!(
+            self.phase,
+            Phase::AwaitConnect | Phase::Authenticating { .. }
+        );
         Limits {
-            maximum_packet_size: self.settings.maximum_packet_size,
+            maximum_packet_size: if is_unknown {
+                maximum.min(UNKNOWN_PACKET_BYTES_MAX)
+            } else {
+                maximum
+            },
             role: Role::Server,
         }
     }

@@ -10,6 +10,7 @@ use catena_shard::{
 use super::fake::{Bench, CONN, connect};
 use crate::{
     Connection, Identity, Input, Settings,
+    bounds::UNKNOWN_PACKET_BYTES_MAX,
     input::Effect,
     outside::{AuthOutcome, Event},
 };
@@ -80,6 +81,22 @@ fn connack_tells_the_terms() {
             session_present: false
         }]
     );
+}
+
+// Whoever reaches the port could take the memory of the largest packet, without saying who he is.
+#[test]
+fn packets_are_small_until_the_client_is_known() {
+    for (largest, first) in [(u32::MAX, UNKNOWN_PACKET_BYTES_MAX), (1000, 1000)] {
+        let settings = Settings {
+            maximum_packet_size: largest,
+            ..Settings::default()
+        };
+        let mut bench = Bench::new(1, settings);
+        assert_eq!(bench.connection.limits().maximum_packet_size, first);
+        bench.packet(Packet::Connect(Box::new(connect(Version::V5, 0))));
+        bench.accept(false, Vec::new(), Held::default());
+        assert_eq!(bench.connection.limits().maximum_packet_size, largest);
+    }
 }
 
 // A 3.1.1 session would be lost, or kept against the client's wish. [F-16]
