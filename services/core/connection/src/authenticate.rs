@@ -142,6 +142,8 @@ impl Connection {
                     return self.fail(ReasonCode::NotAuthorized, text, now, outside);
                 }
                 self.write_auth(ReasonCode::Success, data, outside);
+                // Filters beyond those that are kept are judged as the shards tell them.
+                self.ask_what_is_held(outside);
             }
             AuthOutcome::Continue { data } => {
                 self.reauthentication = Reauthentication::Continues;
