@@ -166,8 +166,9 @@ impl Worker {
                         spawn_local(shared.clone().tell(entrance, move || Input::Drain(reason)));
                     }
                     Some(News::Policy(entrance)) => {
-                        let policy = entrance.rules().policy.clone();
-                        let input = move || Input::Policy(policy.clone());
+                        // The policy of the moment when each client is told: two changes may be told side by side.
+                        let rules = entrance.clone();
+                        let input = move || Input::Policy(rules.rules().policy.clone());
                         spawn_local(shared.clone().tell(entrance, input));
                     }
                     None => break,
