@@ -34,7 +34,7 @@ pub(crate) struct Values(Box<[Option<Value>]>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Value {
     text: ByteString,
-    /// Without `/`, `+` and `#`, by which it would mean more than a part of a level.
+    /// Not empty, and without `/`, `+` and `#`, by which it would mean more than a part of a level.
     fits_topic: bool,
 }
 
@@ -42,7 +42,7 @@ struct Value {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lacking {
     Missing,
-    /// It contains `/`, `+` or `#`.
+    /// It is empty, or contains `/`, `+` or `#`.
     Unfit,
 }
 
@@ -102,7 +102,7 @@ impl Variables {
     pub fn values(&self, principal: &Principal) -> Values {
         let value = |variable: &Variable| {
             let text = variable.value(principal)?;
-            let fits_topic = !text.contains(['/', '+', '#']);
+            let fits_topic = !text.is_empty() && !text.contains(['/', '+', '#']);
             Some(Value { text, fits_topic })
         };
         Values(self.0.iter().map(value).collect())

@@ -150,7 +150,8 @@ fn substitute(pattern: &str, principal: &Principal) -> Option<String> {
     let mut rest = pattern;
     while let Some((before, after)) = rest.split_once("{principal.") {
         let (name, after) = after.split_once('}')?;
-        let value = value(name, principal).filter(|value| !value.contains(['/', '+', '#']))?;
+        let value = value(name, principal)
+            .filter(|value| !value.is_empty() && !value.contains(['/', '+', '#']))?;
         text.push_str(before);
         text.push_str(value);
         rest = after;
