@@ -6,6 +6,8 @@ use crate::document::shown;
 pub(crate) const NAME_MIN: usize = 3;
 pub(crate) const NAME_MAX: usize = 63;
 const DNS_LABEL_MAX: usize = 63;
+/// The secret of the cluster's own CA: whoever could make a listener show it could be anybody.
+const CA_SECRET: &str = "catena-ca";
 const DNS_NAME_MAX: usize = 253;
 
 /// The name of a resource: `^[a-z0-9][a-z0-9-]*[a-z0-9]$`, 3 to 63 characters.
@@ -32,6 +34,11 @@ pub(crate) fn dns_label(text: &str) -> Result<(), String> {
 
 /// The name of a secret or of a config map, which is also that of a directory.
 pub(crate) fn secret_name(text: &str) -> Result<(), String> {
+    if text == CA_SECRET {
+        return Err(format!(
+            "{text:?}: is the cluster's own CA, which manifests do not use: name another secret"
+        ));
+    }
     if text.len() <= DNS_NAME_MAX && text.split('.').all(is_label) {
         return Ok(());
     }
