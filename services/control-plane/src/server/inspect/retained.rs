@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 use tracing::info;
 
 use super::{Shards, missing, moment, page_size, reason, sessions::qos, shards::confused, wrong};
+use crate::access::gate::about;
 
 /// The most bytes of a payload that are shown.
 const PAYLOAD_BYTES_MAX: u32 = 1 << 20;
@@ -115,6 +116,7 @@ impl proto::retained_server::Retained for Service {
         &self,
         request: Request<proto::DeleteRetainedRequest>,
     ) -> Result<Response<proto::DeleteRetainedResponse>, Status> {
+        about(&request, format_args!("{:?}", request.get_ref().topic));
         let request = request.into_inner();
         let why = reason(&request.reason)?;
         let topic = topic_name("topic", &request.topic)?;
@@ -125,7 +127,11 @@ impl proto::retained_server::Retained for Service {
                 sequence: found.summary.sequence,
             };
             if self.shards.command(shard, command).await? {
-                info!(topic = %topic, reason = why, "retained message deleted by an administrator");
+                info!(
+                    topic = &*topic,
+                    reason = why,
+                    "retained message deleted by an administrator"
+                );
                 return Ok(Response::new(proto::DeleteRetainedResponse {}));
             }
         }

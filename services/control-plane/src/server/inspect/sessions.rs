@@ -21,6 +21,7 @@ use tracing::info;
 use super::{
     super::Context, LOOK, Shards, missing, moment, page_size, reason, shards::confused, wrong,
 };
+use crate::access::gate::about;
 
 /// The longest client id, in bytes.
 const CLIENT_ID_BYTES_MAX: usize = 65_535;
@@ -130,6 +131,7 @@ impl proto::sessions_server::Sessions for Service {
         &self,
         request: Request<proto::DisconnectSessionRequest>,
     ) -> Result<Response<proto::DisconnectSessionResponse>, Status> {
+        about(&request, format_args!("{:?}", request.get_ref().client_id));
         let proto::DisconnectSessionRequest {
             client_id,
             reason: why,
@@ -156,6 +158,7 @@ impl proto::sessions_server::Sessions for Service {
         &self,
         request: Request<proto::DeleteSessionRequest>,
     ) -> Result<Response<proto::DeleteSessionResponse>, Status> {
+        about(&request, format_args!("{:?}", request.get_ref().client_id));
         let proto::DeleteSessionRequest {
             client_id,
             reason: why,
