@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::Write,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
@@ -167,6 +168,8 @@ impl Scratch {
         let file = fs::OpenOptions::new()
             .write(true)
             .create_new(true)
+            // What headers hold is for nobody else's eyes.
+            .mode(0o600)
             .open(&path);
         file.with_context(|| path.display().to_string())?;
         Ok(Scratch(path))
