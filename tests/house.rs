@@ -53,6 +53,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         "catena-authentication",
         &["catena-mqtt", "catena-resources", "catena-secrets"],
     ),
+    // What the Broker and listeners say of certificates is read there.
+    ("catena-pki", &["catena-resources", "catena-mqtt"]),
     ("catena-transport", LIBRARY),
     ("catena-membership", LIBRARY),
     ("catena-storage", CORE),

@@ -67,6 +67,16 @@ pub struct Held {
     pub key: Zeroizing<String>,
 }
 
+impl Held {
+    /// How it was asked for, as far as it shows: to begin with after a restart.
+    pub fn wishes(&self) -> Wishes {
+        Wishes {
+            algorithm: key::algorithm_of(&self.key).unwrap_or_default(),
+            ..Wishes::default()
+        }
+    }
+}
+
 /// A certificate that is renewed until this is dropped.
 #[derive(Debug)]
 pub struct Automatic {
@@ -87,7 +97,18 @@ impl Automatic {
         signer: impl Signer,
         keep: impl FnMut(&Held, &Issued) + Send + 'static,
     ) -> Automatic {
-        let served = Served::new();
+        Automatic::showing(Served::new(), label, held, wishes, signer, keep)
+    }
+
+    /// The same, for what others show already.
+    pub fn showing(
+        served: Arc<Served>,
+        label: impl Into<String>,
+        held: Option<Held>,
+        wishes: Wishes,
+        signer: impl Signer,
+        keep: impl FnMut(&Held, &Issued) + Send + 'static,
+    ) -> Automatic {
         let (told, state) = watch::channel(State::default());
         let (wishes, wished) = watch::channel(wishes);
         let now = Arc::new(Notify::new());
@@ -96,6 +117,7 @@ impl Automatic {
             served: served.clone(),
             held: None,
             told,
+            wishes: wishes.clone(),
             wished,
             failures: 0,
             signer,
@@ -138,12 +160,16 @@ impl Automatic {
 
     /// Asks in another way from now on, and now if the key's kind has changed.
     pub fn wish(&self, wishes: Wishes) {
-        self.wishes.send_if_modified(|known| {
-            let is_news = *known != wishes;
-            *known = wishes;
-            is_news
-        });
+        wish(&self.wishes, wishes);
     }
+}
+
+fn wish(sender: &watch::Sender<Wishes>, wishes: Wishes) {
+    sender.send_if_modified(|known| {
+        let is_news = *known != wishes;
+        *known = wishes;
+        is_news
+    });
 }
 
 struct Renewing<S, K> {
@@ -151,6 +177,7 @@ struct Renewing<S, K> {
     served: Arc<Served>,
     held: Option<(Held, Certified)>,
     told: watch::Sender<State>,
+    wishes: watch::Sender<Wishes>,
     wished: watch::Receiver<Wishes>,
     failures: u32,
     signer: S,
@@ -184,7 +211,10 @@ impl<S: Signer, K: FnMut(&Held, &Issued) + Send> Renewing<S, K> {
 
     async fn run(mut self, now: Arc<Notify>) {
         loop {
-            self.wait(&now).await;
+            // What was asked for and failed is still to be done.
+            if self.failures == 0 {
+                self.wait(&now).await;
+            }
             match self.renew().await {
                 Ok(()) => {
                     self.failures = 0;
@@ -249,6 +279,9 @@ impl<S: Signer, K: FnMut(&Held, &Issued) + Send> Renewing<S, K> {
             key,
         };
         (self.keep)(&held, &issued);
+        if let Some(wishes) = issued.wishes {
+            wish(&self.wishes, wishes);
+        }
         let (label, until) = (&self.label, when::written(certified.until()));
         info!(%label, until, "a certificate was issued");
         self.show(held, certified);
@@ -281,4 +314,92 @@ fn chance() -> f64 {
     // Without randomness from the system there is no key either; here any number does.
     let _ = aws_lc_rs::rand::fill(&mut bytes);
     f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Ca, Subject};
+
+    /// Refuses so many times, and then signs.
+    struct Reluctant {
+        ca: Ca,
+        refusals: u32,
+    }
+
+    impl Signer for Reluctant {
+        async fn sign(&mut self, request: Vec<u8>) -> Result<Issued, String> {
+            if self.refusals > 0 {
+                self.refusals -= 1;
+                return Err("not now".to_owned());
+            }
+            let hour = Duration::from_secs(3_600);
+            let subject = Subject::server(["a.example"]);
+            let chain = self.ca.issue(&request, &subject, hour, SystemTime::now());
+            Ok(Issued {
+                chain: chain.map_err(|error| error.to_string())?,
+                trust: self.ca.trust_pem(),
+                wishes: None,
+            })
+        }
+    }
+
+    // A control plane that is away for a moment must not leave a process without a certificate, and a new one is kept
+    // before it is shown: a process that dies between would come back with a key that nobody knows.
+    #[tokio::test(start_paused = true)]
+    async fn it_asks_until_somebody_signs_and_again_when_it_is_to() {
+        let ca = Ca::create("test", SystemTime::now()).unwrap();
+        let signer = Reluctant { ca, refusals: 3 };
+        let (kept, mut keeping) = tokio::sync::mpsc::channel(8);
+        let keep = move |held: &Held, _: &Issued| kept.try_send(held.clone()).unwrap();
+        let automatic = Automatic::start("test", None, Wishes::default(), signer, keep);
+        automatic.ready().await;
+        assert_eq!(automatic.state().borrow().problem, None);
+        let first = keeping.recv().await.unwrap();
+        let shown = || automatic.served().current().unwrap().chain()[0].clone();
+        let is_shown = |held: &Held| {
+            let held = crate::certified_key(held.chain.as_bytes(), held.key.as_bytes());
+            held.unwrap().chain()[0] == shown()
+        };
+        assert!(is_shown(&first));
+
+        automatic.renew();
+        let second = keeping.recv().await.unwrap();
+        assert_ne!(*second.key, *first.key);
+        automatic.wish(Wishes {
+            algorithm: KeyAlgorithm::Ec384,
+            rotation: RotationPolicy::Never,
+            renew_before: None,
+        });
+        let third = keeping.recv().await.unwrap();
+        assert_eq!(third.wishes().algorithm, KeyAlgorithm::Ec384);
+        automatic.renew();
+        let fourth = keeping.recv().await.unwrap();
+        assert_eq!(*fourth.key, *third.key, "it is never to be another");
+        assert_ne!(fourth.chain, third.chain);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_kept_is_shown_at_once_if_it_is_still_good() {
+        let now = SystemTime::now();
+        let hour = Duration::from_secs(3_600);
+        let ca = Ca::create("test", now).unwrap();
+        let key = key::generate(KeyAlgorithm::Ec256).unwrap();
+        let request = key::request(&key).unwrap();
+        let subject = Subject::server(["a.example"]);
+        let held = |at| Held {
+            chain: ca.issue(&request, &subject, hour, at).unwrap(),
+            key: key.clone(),
+        };
+        let (good, old) = (held(now), held(now - 2 * hour));
+        let never = || Reluctant {
+            ca: Ca::create("test", now).unwrap(),
+            refusals: u32::MAX,
+        };
+        let wishes = Wishes::default();
+        let automatic = Automatic::start("test", Some(good), wishes, never(), |_, _| {});
+        assert!(automatic.served().current().is_some());
+        let automatic = Automatic::start("test", Some(old), wishes, never(), |_, _| {});
+        assert!(automatic.served().current().is_none());
+    }
 }

@@ -13,10 +13,13 @@ use rcgen::{
 use rustls::pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
-pub use self::{files::CA_SECRET, issue::Subject};
+pub use self::{
+    files::CA_SECRET,
+    issue::{Subject, key_id},
+};
 use crate::{
     certified::{self, Unusable},
-    key,
+    key, when,
 };
 
 /// How long a CA is good for.
@@ -164,6 +167,15 @@ impl Ca {
     /// Until when it can issue.
     pub fn until(&self) -> SystemTime {
         self.until
+    }
+
+    /// Fingerprint and end, as text, of each CA that is trusted.
+    pub fn trusted(&self) -> Vec<([u8; 32], String)> {
+        let all = self.trust.iter().map(|certificate| {
+            let until = certified::validity(certificate).map(|(_, until)| when::written(until));
+            (fingerprint(certificate), until.unwrap_or_default())
+        });
+        all.collect()
     }
 
     /// What it is recognized by: SHA-256 of its own certificate.

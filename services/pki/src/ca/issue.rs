@@ -94,6 +94,18 @@ fn key_of(request: &[u8]) -> Result<SubjectPublicKeyInfo, CaError> {
     SubjectPublicKeyInfo::from_der(key).map_err(|error| unusable(error.to_string()))
 }
 
+/// What the key of a request is recognized by: letters and digits.
+///
+/// # Errors
+/// When it is no request.
+pub fn key_id(request: &[u8]) -> Result<String, CaError> {
+    let (_, parsed) =
+        x509_parser::certification_request::X509CertificationRequest::from_der(request)
+            .map_err(|error| CaError::Request(error.to_string()))?;
+    let key = parsed.certification_request_info.subject_pki.raw;
+    Ok(crate::token::hex(&super::fingerprint(key)))
+}
+
 fn params(
     subject: &Subject,
     now: SystemTime,
