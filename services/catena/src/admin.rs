@@ -19,7 +19,7 @@ const ADMIN: SocketAddr =
 #[serde(default, deny_unknown_fields)]
 pub struct AdminPort {
     /// Where the admin API listens, for `catena apply`, `catena status` and the like [default: 127.0.0.1:9700]
-    #[arg(long, value_name = "ADDR:PORT", env = "CATENA_ADMIN")]
+    #[arg(long, value_name = "ADDR:PORT", env = "CATENA_ADMIN_LISTEN")]
     pub admin: Option<SocketAddr>,
 
     /// PEM file of its certificate, with the chain; read again when it changes

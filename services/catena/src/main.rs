@@ -60,6 +60,17 @@ fn main() -> ExitCode {
 mod tests {
     use clap::CommandFactory;
 
+    // Options of commands that share an id with one of the broker's would panic, or be taken for it.
+    #[test]
+    fn commands_find_the_admin_api_by_its_url() {
+        use clap::Parser;
+        for words in ["catena status", "catena node drain a", "catena get all"] {
+            let words = format!("{words} --admin https://a:1,https://b:2");
+            let parsed = super::Arguments::try_parse_from(words.split(' '));
+            assert!(parsed.is_ok(), "{words}: {parsed:?}");
+        }
+    }
+
     // Every command would panic in a debug build.
     #[test]
     fn the_arguments_fit_together() {

@@ -27,8 +27,10 @@ const MESSAGE_BYTES_MAX: usize = 16 << 20;
 #[command(next_help_heading = "Where the admin API is, and who we are there")]
 pub struct Place {
     /// Where the admin API is: of several replicas the first that answers is asked
+    // With an id of its own: a global option that has the id of one of the broker's takes its place there.
     #[arg(
-        long,
+        id = "admin_url",
+        long = "admin",
         value_name = "URL",
         env = "CATENA_ADMIN",
         global = true,
