@@ -15,10 +15,10 @@ impl Buffers {
     /// Gives `output` a buffer if it has none.
     pub fn lend(&mut self, output: &mut Output) {
         let buffer = output.buffer();
-        if buffer.capacity() == 0 {
-            if let Some(spare) = self.spare.pop() {
-                *buffer = spare;
-            }
+        if buffer.capacity() == 0
+            && let Some(spare) = self.spare.pop()
+        {
+            *buffer = spare;
         }
     }
 

@@ -65,11 +65,12 @@ impl Shared {
         let now = self.now();
         let ids: Vec<ConnId> = clients.ids().collect();
         for id in ids {
-            if let Some(client) = clients.get_mut(id) {
-                if !client.is_closed && client.protocol.needs(shard, committed_through) {
-                    client.handle(Input::Drain(ReasonCode::ServerBusy), now, router);
-                    client.wake();
-                }
+            if let Some(client) = clients.get_mut(id)
+                && !client.is_closed
+                && client.protocol.needs(shard, committed_through)
+            {
+                client.handle(Input::Drain(ReasonCode::ServerBusy), now, router);
+                client.wake();
             }
         }
     }

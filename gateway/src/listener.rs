@@ -179,7 +179,12 @@ pub(crate) async fn accept(listener: Listener, entrance: Arc<Entrance>, mut deal
             Err(error) if is_of_one_connection(&error) => deal.counters.accept_errors.add(),
             Err(error) => {
                 // No files or no memory: clients wait in the system's queue meanwhile.
-                if deal.counters.accept_errors.get() % LOGGED_ERRORS == 0 {
+                if deal
+                    .counters
+                    .accept_errors
+                    .get()
+                    .is_multiple_of(LOGGED_ERRORS)
+                {
                     warn!(%error, "cannot accept clients");
                 }
                 deal.counters.accept_errors.add();

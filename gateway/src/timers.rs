@@ -27,11 +27,11 @@ impl Timers {
     pub fn enter(&mut self, conn: ConnId, at: Now) -> Now {
         let step = at.0.div_ceil(TIMER_STEP_MS);
         self.steps.entry(step).or_default().push(conn);
-        if let Some((until, waker)) = &self.sleeper {
-            if step < *until {
-                waker.wake_by_ref();
-                self.sleeper = None;
-            }
+        if let Some((until, waker)) = &self.sleeper
+            && step < *until
+        {
+            waker.wake_by_ref();
+            self.sleeper = None;
         }
         Now(step.saturating_mul(TIMER_STEP_MS))
     }

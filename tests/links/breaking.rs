@@ -31,7 +31,7 @@ impl Random {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        (self.0 >> 20) % chances == 0
+        (self.0 >> 20).is_multiple_of(chances)
     }
 }
 

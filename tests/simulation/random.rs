@@ -29,7 +29,7 @@ impl Random {
 
     /// True once in `count`.
     pub fn once_in(&mut self, count: u64) -> bool {
-        self.next() % count == 0
+        self.next().is_multiple_of(count)
     }
 
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {

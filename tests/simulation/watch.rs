@@ -86,13 +86,14 @@ impl<W: Workload> World<W> {
             return;
         }
         let role = replica.role();
-        if role.is_tail && status.commit > index {
-            if let Some(position) = replica.position(status.commit) {
-                self.watch
-                    .committed
-                    .insert(key, (status.commit, position.digest));
-                self.watch.commits += status.commit - index;
-            }
+        if role.is_tail
+            && status.commit > index
+            && let Some(position) = replica.position(status.commit)
+        {
+            self.watch
+                .committed
+                .insert(key, (status.commit, position.digest));
+            self.watch.commits += status.commit - index;
         }
         let predecessor = role
             .predecessor

@@ -269,7 +269,7 @@ impl<W: Workload> World<W> {
         if !health.is_up || health.is_stopped {
             return;
         }
-        let beats = health.ticks % 3 == 0;
+        let beats = health.ticks.is_multiple_of(3);
         match place {
             Place::Node(node) => self.tick_node(node, beats),
             Place::Gateway(gateway) => self.tick_gateway(gateway, beats),

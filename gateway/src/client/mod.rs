@@ -374,12 +374,12 @@ impl Task {
             .stalled_since
             .map(|since| since.plus_millis(WRITE_STALL_MS));
         let deadlines = [client.protocol.deadline(), self.connect_by, stalls, lingers];
-        if let Some(next) = deadlines.into_iter().flatten().min() {
-            if client.armed.is_none_or(|armed| next < armed) {
-                let at = self.worker.timers.borrow_mut().enter(self.id, next);
-                // Rounded up to a step, it may be the one that is armed already.
-                client.armed = Some(at);
-            }
+        if let Some(next) = deadlines.into_iter().flatten().min()
+            && client.armed.is_none_or(|armed| next < armed)
+        {
+            let at = self.worker.timers.borrow_mut().enter(self.id, next);
+            // Rounded up to a step, it may be the one that is armed already.
+            client.armed = Some(at);
         }
         client.sleep(cx.waker());
         Poll::Pending

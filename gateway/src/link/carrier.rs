@@ -270,11 +270,11 @@ impl<D: Dial> Carrier<D> {
             let sleep = tokio::time::sleep_until(self.worker.instant(next).into());
             self.alarm = Some((next, Box::pin(sleep)));
         }
-        if let Some((_, sleep)) = &mut self.alarm {
-            if sleep.as_mut().poll(cx).is_ready() {
-                self.alarm = None;
-                cx.waker().wake_by_ref();
-            }
+        if let Some((_, sleep)) = &mut self.alarm
+            && sleep.as_mut().poll(cx).is_ready()
+        {
+            self.alarm = None;
+            cx.waker().wake_by_ref();
         }
     }
 

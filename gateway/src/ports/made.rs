@@ -92,10 +92,10 @@ fn get<T>(
         name: name.to_owned(),
     };
     let stored = resources.get(&id).ok_or_else(missing)?;
-    if let Some((version, made)) = known.get(name) {
-        if *version == stored.version {
-            return Ok(made.clone());
-        }
+    if let Some((version, made)) = known.get(name)
+        && *version == stored.version
+    {
+        return Ok(made.clone());
     }
     let made = make(&stored.resource).ok_or_else(missing)?;
     known.insert(name.to_owned(), (stored.version, made.clone()));

@@ -174,11 +174,10 @@ impl Shards {
                     None => is_asked = false,
                 },
                 Some(ended) = running.hosts.join_next() => {
-                    if let Err(error) = ended {
-                        if error.is_panic() {
+                    if let Err(error) = ended
+                        && error.is_panic() {
                             std::panic::resume_unwind(error.into_panic());
                         }
-                    }
                 }
                 else => std::future::pending().await,
             }

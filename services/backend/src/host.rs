@@ -273,11 +273,11 @@ impl<D: Dial, R: Reach> Host<D, R> {
                 live: cluster.gateways.clone(),
             });
         }
-        if cluster.settings_version > self.told.settings {
-            if let Some(settings) = cluster.shard_settings(self.shard) {
-                self.told.settings = cluster.settings_version;
-                self.handle(Input::Settings(settings));
-            }
+        if cluster.settings_version > self.told.settings
+            && let Some(settings) = cluster.shard_settings(self.shard)
+        {
+            self.told.settings = cluster.settings_version;
+            self.handle(Input::Settings(settings));
         }
         for (shard, configuration) in &cluster.chains {
             let known = self.told.epochs.entry(*shard).or_default();

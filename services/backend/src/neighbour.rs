@@ -133,10 +133,9 @@ impl<R: Reach> Neighbour<R> {
                     self.line = Line::Idle;
                 }
                 Line::Open(stream) => {
-                    if asks_whether_broken {
-                        if let Poll::Ready(broken) = stream.poll_broken(&mut cx) {
-                            return Some(self.broken(broken.0));
-                        }
+                    if asks_whether_broken && let Poll::Ready(broken) = stream.poll_broken(&mut cx)
+                    {
+                        return Some(self.broken(broken.0));
                     }
                     while !self.queue.is_empty() {
                         let sent = match stream.poll_ready(&mut cx) {

@@ -293,7 +293,7 @@ impl<S: Signer, K: FnMut(&Held, &Issued) + Send> Renewing<S, K> {
         let label = &self.label;
         let now = SystemTime::now();
         let left = self.held.as_ref().map(|(_, shown)| shown.left(now));
-        if self.failures % TOLD_EVERY == 0 {
+        if self.failures.is_multiple_of(TOLD_EVERY) {
             let until = self.held.as_ref();
             let until = until.map(|(_, shown)| when::written(shown.until()));
             warn!(%label, problem, until, "no certificate was issued: trying again and again");

@@ -48,10 +48,10 @@ impl Store {
 
     /// The incarnation of a process: the revision that registered it `[C-1]`.
     pub fn register_node(&mut self, node: usize, process: u64, zone: Option<Zone>) -> Incarnation {
-        if let Some((known, incarnation)) = self.nodes.get(&node) {
-            if *known == process {
-                return *incarnation;
-            }
+        if let Some((known, incarnation)) = self.nodes.get(&node)
+            && *known == process
+        {
+            return *incarnation;
         }
         let content = self.change();
         let incarnation = Incarnation(content.revision);
@@ -66,10 +66,10 @@ impl Store {
 
     /// The incarnation of a gateway: the revision that this makes `[C-43]`.
     pub fn register_gateway(&mut self, gateway: usize, process: u64, until: u64) -> u64 {
-        if let Some((known, incarnation)) = self.gateways.get(&gateway) {
-            if *known == process {
-                return *incarnation;
-            }
+        if let Some((known, incarnation)) = self.gateways.get(&gateway)
+            && *known == process
+        {
+            return *incarnation;
         }
         let content = self.change();
         let incarnation = GatewayIncarnation(content.revision);

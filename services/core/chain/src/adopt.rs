@@ -155,10 +155,10 @@ impl<M: Machine> Replica<M> {
         let hands_on = self.options.switches.keep(Rule::C11);
         if let Message::Hello { configuration, .. } | Message::Newer { configuration } =
             &envelope.message
+            && hands_on
+            && configuration.shard == self.shard
         {
-            if hands_on && configuration.shard == self.shard {
-                self.adopt(configuration.clone(), outputs);
-            }
+            self.adopt(configuration.clone(), outputs);
         }
         if envelope.epoch < self.epoch() {
             if let (true, Some(configuration)) = (hands_on, &self.configuration) {

@@ -324,18 +324,18 @@ impl<M: Machine> Replica<M> {
         let awaits_snapshot = self.role.is_learner && self.state.is_none();
         let may_repeat =
             is_quiet_up || (since(self.up.said_at) >= timeout / HELLOS && !awaits_snapshot);
-        if since(self.down.said_at) >= ping {
-            if let (Some(nonce), Some(successor)) = (self.down.nonce, self.role.successor) {
-                self.down.said_at = self.now.monotonic;
-                let last = self.down.sent;
-                let entries = Vec::new();
-                let append = Message::Append {
-                    nonce,
-                    entries,
-                    last,
-                };
-                self.send(successor, append, outputs);
-            }
+        if since(self.down.said_at) >= ping
+            && let (Some(nonce), Some(successor)) = (self.down.nonce, self.role.successor)
+        {
+            self.down.said_at = self.now.monotonic;
+            let last = self.down.sent;
+            let entries = Vec::new();
+            let append = Message::Append {
+                nonce,
+                entries,
+                last,
+            };
+            self.send(successor, append, outputs);
         }
         let is_waiting = !self.down.is_established() && self.join_is_idle();
         if let (true, true, Some(successor), Some(configuration)) = (

@@ -362,18 +362,18 @@ impl<M: Machine> Replica<M> {
             return;
         };
         let mut payloads = Vec::new();
-        if let Some(settings) = &self.settings {
-            if M::version_of(settings) > state.machine.settings_version() {
-                payloads.push(Payload::Configure(settings.clone()));
-            }
+        if let Some(settings) = &self.settings
+            && M::version_of(settings) > state.machine.settings_version()
+        {
+            payloads.push(Payload::Configure(settings.clone()));
         }
-        if let Some((version, live)) = &self.gateways {
-            if *version > state.machine.gateways_version() {
-                payloads.push(Payload::Gateways {
-                    version: *version,
-                    live: live.clone(),
-                });
-            }
+        if let Some((version, live)) = &self.gateways
+            && *version > state.machine.gateways_version()
+        {
+            payloads.push(Payload::Gateways {
+                version: *version,
+                live: live.clone(),
+            });
         }
         payloads.extend(self.unlogged_progress().map(|progress| Payload::PeerAck {
             shard: progress.shard,

@@ -100,10 +100,10 @@ impl Index {
         if let Some(rules) = self.client_ids.get(&*principal.client_id) {
             reach.add(rules);
         }
-        if let Some(username) = &principal.username {
-            if let Some(rules) = self.usernames.get(&**username) {
-                reach.add(rules);
-            }
+        if let Some(username) = &principal.username
+            && let Some(rules) = self.usernames.get(&**username)
+        {
+            reach.add(rules);
         }
         if self.attributes.is_empty() {
             return reach;

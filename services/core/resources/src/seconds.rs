@@ -40,7 +40,7 @@ impl fmt::Display for Seconds {
 
 impl Serialize for Seconds {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.millis % 1_000 == 0 {
+        if self.millis.is_multiple_of(1_000) {
             serializer.serialize_u64(self.millis / 1_000)
         } else {
             serializer.serialize_f64(self.millis as f64 / MILLIS)

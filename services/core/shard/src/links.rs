@@ -47,10 +47,10 @@ impl Links {
     /// Begins the ops of `origin` at `first`, unless some were applied. Effects may have gone to it before.
     pub fn begin(&mut self, origin: Origin, first: u64) {
         let id = self.open(origin, first);
-        if let Some(link) = self.get_mut(id) {
-            if link.inbound.applied_through() == 0 {
-                link.inbound = Inbound::starting_at(first);
-            }
+        if let Some(link) = self.get_mut(id)
+            && link.inbound.applied_through() == 0
+        {
+            link.inbound = Inbound::starting_at(first);
         }
     }
 
