@@ -1,9 +1,16 @@
 //! The commands, as a person or a program runs them.
 
-use std::process::{Command, Output};
+use std::{
+    process::{Command, Output},
+    thread,
+    time::{Duration, Instant},
+};
 
 use catena_tests::broker::{Broker, binary};
 use serde_json::Value;
+
+/// Nothing that is waited for here takes nearly as long.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// Where the admin API is.
 #[derive(Clone)]
@@ -12,12 +19,20 @@ pub struct Admin(pub String);
 impl Admin {
     /// Of a standalone broker.
     pub fn of(broker: &Broker) -> Admin {
-        let log = broker.log();
-        let found = log.iter().find_map(|line| {
-            let (_, rest) = line.split_once("admin API on ")?;
-            rest.split(' ').next()
-        });
-        Admin(found.expect("it says where its admin API is").to_owned())
+        let asked = Instant::now();
+        loop {
+            let log = broker.log();
+            let found = log.iter().find_map(|line| {
+                let (_, rest) = line.split_once("admin API on ")?;
+                rest.split(' ').next()
+            });
+            if let Some(address) = found {
+                return Admin(address.to_owned());
+            }
+            // It says so after its ports, which is what was waited for.
+            assert!(asked.elapsed() < LIMIT, "it says where its admin API is");
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Runs `catena` to its end.
