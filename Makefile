@@ -44,6 +44,10 @@ conformance: broker ## Test the statements of MQTT 3.1.1 and 5
 clients: broker clients-installed ## Test with real clients: mosquitto, paho, MQTT.js, rumqttc
 	$(TESTS) --test clients
 
+.PHONY: security
+security: broker clients-installed ## Test who gets in: TLS, certificates, passwords, tokens, with real clients
+	$(TESTS) --test security
+
 .PHONY: bad-input
 bad-input: broker ## Test with broken packets, slow clients and floods
 	$(TESTS) --test bad_input
