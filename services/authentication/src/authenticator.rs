@@ -97,7 +97,10 @@ impl Way {
             Way::Custom(custom) => custom.problem(&means.secrets),
             Way::Jwt(jwt) => jwt.problem(&means.secrets),
             Way::ServiceAccountToken(_) if means.kubernetes.is_none() => {
-                Some("there is no Kubernetes API here to review service account tokens".to_owned())
+                Some(
+                    "there is no Kubernetes API here to review service account tokens: name one (--kubernetes-api)"
+                        .to_owned(),
+                )
             }
             Way::ServiceAccountToken(_) | Way::Nothing(_) => None,
         }

@@ -10,7 +10,7 @@ mod settings;
 
 use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
-use catena_authentication::{Kubernetes, Means};
+use catena_authentication::Means;
 use catena_gateway::listener::Port;
 use catena_membership::{
     Cluster, ControlPlane, GatewayIncarnation, GatewayRegistration, GatewayVoice, process_token,
@@ -59,7 +59,7 @@ async fn run_until_stopped(settings: Settings, ports: Vec<Port>) -> anyhow::Resu
         directory,
         stop,
         connections_max: ports::connections_max(),
-        means: Arc::new(Means::new(secrets.clone(), Kubernetes::in_cluster())),
+        means: Arc::new(Means::new(secrets.clone(), settings.kubernetes.clone())),
         secrets,
         settings,
     };

@@ -6,6 +6,7 @@ mod cli;
 mod control_plane;
 mod first;
 mod gateway;
+mod kubernetes;
 mod manifests;
 mod relay;
 mod standalone;

@@ -15,7 +15,7 @@ use std::{
 };
 
 use anyhow::Context;
-use catena_authentication::{Kubernetes, Means};
+use catena_authentication::Means;
 use catena_backend::{Backend, Shards};
 use catena_control_plane::ControlPlane;
 use catena_gateway::{
@@ -96,7 +96,7 @@ async fn run_until_stopped(settings: Settings, ports: Vec<Port>) -> anyhow::Resu
         cluster: members.cluster.clone(),
         heard: members.voice.is_heard(),
         accusations,
-        means: Arc::new(Means::new(secrets.clone(), Kubernetes::in_cluster())),
+        means: Arc::new(Means::new(secrets.clone(), settings.kubernetes.clone())),
         secrets,
         ports: told,
         connections_max: ports::connections_max(),

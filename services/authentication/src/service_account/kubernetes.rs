@@ -2,7 +2,7 @@
 
 use std::{
     env, fs, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -20,18 +20,41 @@ use crate::https::{Answer, Endpoint, Failure, Server, tls};
 /// How often our own token and the CA are read again: Kubernetes renews them long before they end.
 const REREAD: Duration = Duration::from_secs(30);
 
-/// Where the Kubernetes API is.
+/// Where every pod has the files of its service account.
+const OF_PODS: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// Where the Kubernetes API is, and what we come to it with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kubernetes {
     /// `https://HOST:PORT`.
     pub endpoint: String,
-    /// A directory with our own `token` and the API's `ca.crt`.
-    pub directory: PathBuf,
+    /// A file with our own token; read again when it is 30 s old.
+    pub token: PathBuf,
+    /// A PEM file with the CAs of the API; read again with it.
+    pub authorities: PathBuf,
 }
 
 impl Kubernetes {
-    /// Where every pod finds it; `None`: this is no pod.
-    pub fn in_cluster() -> Option<Kubernetes> {
+    /// At that URL; what is not said of files is where every pod has them.
+    ///
+    /// # Errors
+    /// A URL that is none, or is not `https://`.
+    pub fn at(
+        endpoint: String,
+        token: Option<PathBuf>,
+        authorities: Option<PathBuf>,
+    ) -> Result<Kubernetes, String> {
+        Endpoint::parse(&endpoint)?;
+        let of_pods = |name: &str| PathBuf::from(OF_PODS).join(name);
+        Ok(Kubernetes {
+            endpoint,
+            token: token.unwrap_or_else(|| of_pods("token")),
+            authorities: authorities.unwrap_or_else(|| of_pods("ca.crt")),
+        })
+    }
+
+    /// The URL where every pod finds it; `None`: this is no pod.
+    pub fn of_this_pod() -> Option<String> {
         let host = env::var("KUBERNETES_SERVICE_HOST").ok()?;
         let port = env::var("KUBERNETES_SERVICE_PORT").unwrap_or_else(|_| "443".to_owned());
         let host = if host.contains(':') {
@@ -39,10 +62,7 @@ impl Kubernetes {
         } else {
             host
         };
-        Some(Kubernetes {
-            endpoint: format!("https://{host}:{port}"),
-            directory: PathBuf::from("/var/run/secrets/kubernetes.io/serviceaccount"),
-        })
+        Some(format!("https://{host}:{port}"))
     }
 }
 
@@ -110,7 +130,7 @@ impl Api {
             (Ok(read), _) => read,
             (Err(_), Some(known)) => return Ok(known),
             (Err(error), None) => {
-                return Err(format!("{}: {error}", self.place.directory.display()));
+                return Err(error.to_string());
             }
         };
         // Another call may have been quicker.
@@ -142,6 +162,9 @@ impl Api {
 }
 
 fn read(place: &Kubernetes) -> io::Result<(Secret, Secret)> {
-    let file = |name: &str| fs::read(place.directory.join(name)).map(Secret::new);
-    Ok((file("token")?, file("ca.crt")?))
+    let file = |path: &Path| {
+        let read = fs::read(path).map(Secret::new);
+        read.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    };
+    Ok((file(&place.token)?, file(&place.authorities)?))
 }

@@ -71,10 +71,8 @@ fn place(world: &World, web: &Web, ca: &Ca) -> Kubernetes {
     fs::create_dir(&directory).unwrap();
     fs::write(directory.join("token"), "ours\n").unwrap();
     fs::write(directory.join("ca.crt"), ca.pem()).unwrap();
-    Kubernetes {
-        endpoint: web.url(),
-        directory,
-    }
+    let (token, authorities) = (directory.join("token"), directory.join("ca.crt"));
+    Kubernetes::at(web.url(), Some(token), Some(authorities)).unwrap()
 }
 
 /// A pod that cannot connect with its token, or is somebody else.

@@ -3,8 +3,11 @@
 use std::{net::SocketAddr, path::PathBuf, thread};
 
 use anyhow::bail;
+use catena_authentication::Kubernetes;
 use catena_runtime::telemetry::Format;
 use clap::Args;
+
+use crate::kubernetes::KubernetesApi;
 
 const WORKERS_MAX: u16 = 256;
 
@@ -69,6 +72,9 @@ pub struct Arguments {
         default_value = "text"
     )]
     log_format: Format,
+
+    #[command(flatten)]
+    kubernetes: KubernetesApi,
 }
 
 /// What a gateway runs by.
@@ -78,6 +84,7 @@ pub struct Settings {
     pub control_plane: Vec<String>,
     pub listen: Vec<SocketAddr>,
     pub secrets_dir: Option<PathBuf>,
+    pub kubernetes: Option<Kubernetes>,
     pub workers: u16,
     pub log: String,
     pub log_format: Format,
@@ -101,6 +108,7 @@ impl Settings {
             control_plane: arguments.control_plane,
             listen: arguments.listen,
             secrets_dir: arguments.secrets_dir,
+            kubernetes: arguments.kubernetes.find()?,
             workers,
             log: arguments.log,
             log_format: arguments.log_format,

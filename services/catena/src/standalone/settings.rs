@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::bail;
+use catena_authentication::Kubernetes;
 use catena_control_plane::access::Access;
 use catena_resources::MemoryProfile;
 use catena_runtime::{config, telemetry::Format};
@@ -14,7 +15,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use super::given::{Clients, Given};
-use crate::{admin::AdminPort, first::Manifests};
+use crate::{admin::AdminPort, first::Manifests, kubernetes::KubernetesApi};
 
 const LOG: &str = "info";
 /// The most shards of one partition, and one process serves one.
@@ -28,6 +29,9 @@ const KEYS: &[&str] = &[
     "workers",
     "data_dir",
     "secrets_dir",
+    "kubernetes_api",
+    "kubernetes_token_file",
+    "kubernetes_ca",
     "admin",
     "admin_tls_cert",
     "admin_tls_key",
@@ -122,6 +126,9 @@ pub struct Arguments {
     config: Option<PathBuf>,
 
     #[command(flatten)]
+    kubernetes: KubernetesApi,
+
+    #[command(flatten)]
     admin: AdminPort,
 }
 
@@ -164,6 +171,9 @@ struct File {
     data_dir: Option<PathBuf>,
     resources: Option<PathBuf>,
     secrets_dir: Option<PathBuf>,
+    kubernetes_api: Option<String>,
+    kubernetes_token_file: Option<PathBuf>,
+    kubernetes_ca: Option<PathBuf>,
     admin: Option<SocketAddr>,
     admin_tls_cert: Option<PathBuf>,
     admin_tls_key: Option<PathBuf>,
@@ -188,6 +198,7 @@ pub struct Settings {
     pub manifests: Manifests,
     pub admin: Access,
     pub secrets_dir: Option<PathBuf>,
+    pub kubernetes: Option<Kubernetes>,
     pub is_admin_given: bool,
     pub log: String,
     pub log_format: Format,
@@ -214,6 +225,11 @@ impl Settings {
             admin_client_ca: file.admin_client_ca,
             admin_tokens: file.admin_tokens,
         });
+        let kubernetes = arguments.kubernetes.or(KubernetesApi {
+            kubernetes_api: file.kubernetes_api,
+            kubernetes_token_file: file.kubernetes_token_file,
+            kubernetes_ca: file.kubernetes_ca,
+        });
         let resources = arguments.resources.or(file.resources);
         let workers = arguments.workers.or(file.workers);
         let workers = workers.unwrap_or(cores.min(usize::from(WORKERS_MAX)) as u16);
@@ -236,6 +252,7 @@ impl Settings {
             workers,
             data_dir: arguments.data_dir.or(file.data_dir),
             secrets_dir: arguments.secrets_dir.or(file.secrets_dir),
+            kubernetes: kubernetes.find()?,
             manifests: Manifests::read(resources.as_deref())?,
             is_admin_given: admin.admin.is_some(),
             admin: admin.access()?,
@@ -285,7 +302,7 @@ mod tests {
     fn every_key_is_read() {
         let settings = read(
             "listen = ['127.0.0.1:1', '[::1]:2']\nshards = 3\nworkers = 4\ndata_dir = '/tmp/x'\n\
-             secrets_dir = '/tmp/y'\nadmin = '127.0.0.1:3'\nlog = 'debug'\n\
+             secrets_dir = '/tmp/y'\nkubernetes_api = 'https://k'\nkubernetes_token_file = '/tmp/t'\nkubernetes_ca = '/tmp/c'\nadmin = '127.0.0.1:3'\nlog = 'debug'\n\
              log_format = 'json'\nmemory_profile = 'tiny'\n[clients]\nmax_session_expiry_seconds = 5\n\
              max_message_expiry_seconds = 6\nmax_packet_size_bytes = 7\nmax_receive_maximum = 8\n\
              max_keep_alive_seconds = 9\n[clients.subscriber_queue_limit]\nlength = 10\nstrategy = 'DropOldest'\n",
@@ -305,6 +322,12 @@ mod tests {
             (Format::Json, Some("/tmp/x".into()))
         );
         assert_eq!(settings.secrets_dir, Some("/tmp/y".into()));
+        let kubernetes = settings.kubernetes.unwrap();
+        assert_eq!(kubernetes.endpoint, "https://k");
+        assert_eq!(
+            (kubernetes.token, kubernetes.authorities),
+            ("/tmp/t".into(), "/tmp/c".into())
+        );
         let mut broker = Broker::default();
         settings.given.put_into(&mut broker);
         assert_eq!(broker.memory_profile, MemoryProfile::Tiny);
