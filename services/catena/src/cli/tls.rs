@@ -46,6 +46,15 @@ impl Tls {
         self.tls || self.insecure || self.cafile.is_some() || self.cert.is_some()
     }
 
+    /// For tests that hand over no file.
+    #[cfg(test)]
+    pub fn anybody() -> Tls {
+        Tls {
+            insecure: true,
+            ..Tls::default()
+        }
+    }
+
     /// What a handshake needs.
     ///
     /// # Errors

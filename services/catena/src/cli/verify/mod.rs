@@ -37,6 +37,7 @@ use self::{
 };
 use super::{
     stamp,
+    tls::Tls,
     value::{self, Quality},
 };
 
@@ -47,6 +48,9 @@ Examples:
 
   A cluster, by two of its gateways; clients move between them:
     catena verify --broker gateway-1:1883,gateway-2:1883 --duration 60
+
+  Through TLS, with a client certificate:
+    catena verify --broker broker:8883 --cafile ca.pem --cert me.pem --key me.key
 
   Break it meanwhile, from another terminal. Whatever dies, nothing may be found:
     kill -9 PID                                     a crash
@@ -72,16 +76,20 @@ docs/verify.md for what each finding means.";
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Where to connect; several with commas, or given again. They are to be one cluster
+    /// Where to connect: HOST[:PORT], or mqtt://, mqtts://, ws:// or wss://HOST[:PORT][/PATH]; several with commas, or given
+    /// again. They are to be one cluster [default: 127.0.0.1]
     #[arg(
         short,
         long = "broker",
         alias = "host",
         value_name = "HOST[:PORT]",
         value_delimiter = ',',
-        default_value = "127.0.0.1:1883"
+        default_value = "127.0.0.1",
+        hide_default_value = true
     )]
-    brokers: Vec<endpoint::Endpoint>,
+    brokers: Vec<endpoint::Place>,
+    #[command(flatten)]
+    tls: Tls,
     /// The MQTT version to speak: 4 (which is 3.1.1) or 5
     #[arg(short = 'V', long, default_value = "5", value_parser = value::version)]
     protocol: Version,
@@ -218,8 +226,9 @@ impl Arguments {
         // The run is not told by the seed: it keeps a repeated run apart from what the first has left.
         let random = || RandomState::new().hash_one(std::process::id());
         let seconds = Duration::from_secs_f64;
+        let endpoints = self.brokers.iter().map(|place| place.endpoint(&self.tls));
         Ok(Plan {
-            endpoints: self.brokers,
+            endpoints: endpoints.collect::<anyhow::Result<_>>()?,
             version: self.protocol,
             username: self.username,
             password: self.password,
@@ -271,10 +280,12 @@ mod tests {
         let plan =
             plan("verify -b a:1,b --broker [::1]:7 --qos 1,1,2 --messages 9 --churn 0 --seed 3");
         let plan = plan.unwrap();
-        let endpoints: Vec<_> = plan.endpoints.iter().map(ToString::to_string).collect();
-        assert_eq!(endpoints, ["a:1", "b:1883", "[::1]:7"]);
+        let shown = |plan: &Plan| Vec::from_iter(plan.endpoints.iter().map(ToString::to_string));
+        assert_eq!(shown(&plan), ["a:1", "b:1883", "[::1]:7"]);
         assert_eq!(plan.length, Length::Messages(9));
         assert_eq!((plan.churn, plan.seed, plan.qos.len()), (None, 3, 3));
+        let plan = super::tests::plan("verify -b a,wss://b --insecure").unwrap();
+        assert_eq!(shown(&plan), ["mqtts://a:8883", "wss://b:443/mqtt"]);
     }
 
     #[test]
@@ -285,6 +296,8 @@ mod tests {
             "verify --size 23",
             "verify --prefix a/#",
             "verify --broker a:b",
+            "verify --broker http://a",
+            "verify --cafile /none",
             "verify --publishers 0",
         ] {
             assert!(plan(words).is_err(), "{words}");

@@ -84,7 +84,7 @@ pub async fn clear(run: &Run, endpoint: &Endpoint) -> Result<(), Error> {
 
 async fn open(plan: &Plan, endpoint: &Endpoint) -> Result<Client, Error> {
     let connect = plan.connect("reader", false);
-    Client::open(&endpoint.way(), &connect).await
+    Client::open(&endpoint.way, &connect).await
 }
 
 fn take(run: &Run, publish: &Publish, found: &mut [Option<u64>]) {

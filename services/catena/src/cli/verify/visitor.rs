@@ -80,8 +80,7 @@ impl Visitor {
     /// Tries to connect. After a failure it waits, and the next try goes elsewhere.
     pub async fn connect(&mut self, connect: &Connect) -> Option<Client> {
         let endpoint = &self.run.plan.endpoints[self.endpoint];
-        let way = endpoint.way();
-        let opening = Client::open(&way, connect);
+        let opening = Client::open(&endpoint.way, connect);
         let problem = match timeout(CONNECT_MAX, opening).await {
             Ok(Ok(client)) => {
                 // Closes the connection that the broker has taken over from.
@@ -98,7 +97,7 @@ impl Visitor {
             },
             Err(_) => Problem {
                 may_pass: true,
-                text: format!("{}:{} does not answer", endpoint.host, endpoint.port),
+                text: format!("{endpoint} does not answer"),
             },
         };
         self.old = None;
@@ -164,8 +163,7 @@ impl Visitor {
             ..run.plan.connect("", false)
         };
         for endpoint in &run.plan.endpoints {
-            let way = endpoint.way();
-            let opening = Client::open(&way, &connect);
+            let opening = Client::open(&endpoint.way, &connect);
             if let Ok(Ok(client)) = timeout(CLOSE_MAX, opening).await {
                 let _ = client.close().await;
                 return;
