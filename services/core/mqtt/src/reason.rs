@@ -218,7 +218,10 @@ impl ReasonCode {
             | ReasonCode::UnsupportedProtocolVersion => 1,
             ReasonCode::ClientIdentifierNotValid => 2,
             ReasonCode::BadUserNameOrPassword => 4,
-            ReasonCode::NotAuthorized => 5,
+            // Nothing that trying again would change.
+            ReasonCode::NotAuthorized
+            | ReasonCode::Banned
+            | ReasonCode::BadAuthenticationMethod => 5,
             _ => 3,
         }
     }

@@ -268,6 +268,8 @@ mod tests {
         }
         let quota = packet(Connack::refused(ReasonCode::QuotaExceeded));
         written(&quota, Version::V4, &[0x20, 2, 0, 3]);
+        let banned = packet(Connack::refused(ReasonCode::Banned));
+        written(&banned, Version::V4, &[0x20, 2, 0, 5]);
     }
 
     // v5 [MQTT-3.2.2-6], v3.1.1 [MQTT-3.2.2-4]
