@@ -29,15 +29,15 @@ use catena_slots::{SLOTS, ShardId, SlotTable};
 use proptest::{collection::vec, option, prelude::*};
 
 /// Numbers of ops, effects and entries.
-fn number() -> impl Strategy<Value = u64> {
+pub fn number() -> impl Strategy<Value = u64> {
     prop_oneof![0..1000u64, 0..=i64::MAX as u64]
 }
 
-fn shard() -> impl Strategy<Value = ShardId> {
+pub fn shard() -> impl Strategy<Value = ShardId> {
     (0..256u16).prop_map(ShardId)
 }
 
-fn client() -> impl Strategy<Value = ClientKey> {
+pub fn client() -> impl Strategy<Value = ClientKey> {
     any::<u128>().prop_map(ClientKey)
 }
 
@@ -45,11 +45,11 @@ fn conn() -> impl Strategy<Value = ConnId> {
     any::<u64>().prop_map(ConnId)
 }
 
-fn time() -> impl Strategy<Value = Time> {
+pub fn time() -> impl Strategy<Value = Time> {
     prop_oneof![any::<u64>(), Just(u64::MAX)].prop_map(Time)
 }
 
-fn session() -> impl Strategy<Value = SessionId> {
+pub fn session() -> impl Strategy<Value = SessionId> {
     (any::<u32>(), any::<u64>(), shard()).prop_map(|(generation, counter, home)| SessionId {
         generation,
         counter,
@@ -65,7 +65,7 @@ fn who() -> impl Strategy<Value = Who> {
     })
 }
 
-fn qos() -> impl Strategy<Value = QoS> {
+pub fn qos() -> impl Strategy<Value = QoS> {
     (0..3u8).prop_map(|bits| QoS::from_bits(bits).unwrap())
 }
 
@@ -73,11 +73,11 @@ fn reason() -> impl Strategy<Value = ReasonCode> {
     any::<u8>().prop_filter_map("known", ReasonCode::from_u8)
 }
 
-fn bytes() -> impl Strategy<Value = Bytes> {
+pub fn bytes() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..40).prop_map(Bytes::from)
 }
 
-fn string() -> impl Strategy<Value = ByteString> {
+pub fn string() -> impl Strategy<Value = ByteString> {
     "[a-zé/]{0,20}".prop_map(ByteString::from)
 }
 
@@ -120,7 +120,7 @@ fn attachment() -> impl Strategy<Value = Attachment> {
     )
 }
 
-fn filter() -> impl Strategy<Value = Filter> {
+pub fn filter() -> impl Strategy<Value = Filter> {
     "([$]share/g/)?([a-z]{1,3}|[+])(/[a-z]{0,3}|/[+]){0,3}(/#)?"
         .prop_map(|filter| Filter::parse(filter).unwrap())
 }
@@ -129,7 +129,7 @@ fn subscription_id() -> impl Strategy<Value = u32> {
     1..=268_435_455u32
 }
 
-fn options() -> impl Strategy<Value = SubscriptionOptions> {
+pub fn options() -> impl Strategy<Value = SubscriptionOptions> {
     let handling = prop_oneof![
         Just(RetainHandling::Send),
         Just(RetainHandling::SendIfNew),

@@ -1,6 +1,7 @@
 //! Whatever the core can say comes back as it was; whatever else arrives is refused.
 
 mod arbitrary;
+mod questions;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use catena_transport::wire::{
     encode_from_origin, encode_to_origin,
 };
 use proptest::{prelude::*, sample::Index};
+use prost::Message as _;
 
 fn said_by_origin(shard: ShardId, message: &FromOrigin) -> Bytes {
     let mut bytes = Vec::new();
@@ -115,6 +117,24 @@ proptest! {
         let back = decode_envelope(bytes).unwrap();
         prop_assert_eq!(ops, batches(&back));
         prop_assert_eq!(text, format!("{back:?}"));
+    }
+
+    // An administrator would see something else than there is, or another client's session.
+    #[test]
+    fn questions_and_their_answers_come_back(query in questions::query(), answer in questions::answer()) {
+        let asked = proto::QueryRequest {
+            shard: 7,
+            query: Some(query.to_proto()),
+        };
+        let back = proto::QueryRequest::decode(&*asked.encode_to_vec()).unwrap();
+        prop_assert_eq!(Wire::from_proto(back.query.unwrap()), Ok(query));
+        let told = proto::QueryResponse {
+            generation: 7,
+            now: 7,
+            answer: Some(answer.to_proto()),
+        };
+        let back = proto::QueryResponse::decode(&*told.encode_to_vec()).unwrap();
+        prop_assert_eq!(Wire::from_proto(back.answer.unwrap()), Ok(answer));
     }
 
     // A process that ends over what another has sent takes its shards with it.
