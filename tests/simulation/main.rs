@@ -7,6 +7,7 @@
 //!
 //! `CATENA_SIM_SEEDS` says how many seeds, `CATENA_SIM_SEED` the first, `CATENA_SIM_TRACE` tells what happens.
 
+mod admin;
 mod control;
 mod faults;
 mod gateway;
@@ -40,6 +41,7 @@ struct Outcome {
     trace: u64,
     commits: u64,
     empty_starts: u64,
+    commands: u64,
     ended_without_control: bool,
 }
 
@@ -59,6 +61,7 @@ fn run_with<W: Workload>(plan: Plan) -> Result<Outcome, Violation> {
         trace: world.watch.trace(),
         commits: world.watch.commits,
         empty_starts: world.watch.empty_starts(),
+        commands: world.commands_done,
         ended_without_control: world.plan.ends_without_control,
     })
 }
@@ -105,20 +108,22 @@ fn sweep(kind: Kind, test: &str, default: u64) {
         number("CATENA_SIM_SEEDS").unwrap_or(default)
     };
     let outcomes = parallel(first..first + count, |seed| (seed, run(kind, seed, None)));
-    let (mut commits, mut empty, mut without_control) = (0, 0, 0);
+    let (mut commits, mut empty, mut commands, mut without_control) = (0, 0, 0, 0);
     let mut failed = Vec::new();
     for (seed, outcome) in outcomes {
         match outcome {
             Ok(outcome) => {
                 commits += outcome.commits;
                 empty += u64::from(outcome.empty_starts > 0);
+                commands += outcome.commands;
                 without_control += u64::from(outcome.ended_without_control);
             }
             Err(violation) => failed.push(format!("seed {seed}: {violation}")),
         }
     }
     println!(
-        "{count} seeds, {commits} commits; in {empty} a shard started empty, {without_control} ended without a control plane"
+        "{count} seeds, {commits} commits, {commands} commands of administrators; in {empty} a shard started empty, {without_control} \
+         ended without a control plane"
     );
     if let Some(first) = failed.first() {
         let (all, seed) = (
@@ -131,6 +136,11 @@ fn sweep(kind: Kind, test: &str, default: u64) {
         );
     }
     assert!(commits > count * 50, "next to nothing was committed");
+    let is_administered = kind == Kind::Clients && count >= 50;
+    assert!(
+        !is_administered || commands > count,
+        "next to nothing was asked for by administrators"
+    );
 }
 
 /// Whatever dies, hangs or is cut off: nothing acknowledged is lost, nothing happens twice, and it all goes on.

@@ -364,8 +364,7 @@ impl<W: Workload> World<W> {
                     },
                 );
             }
-            // Nobody asks for commands here.
-            Output::Commanded { .. } => {}
+            Output::Commanded { id, outcome } => self.commanded(node, id, outcome),
             Output::Report(report) => self.nodes[node].reports.push(report),
             Output::Alarm(alarm) => self.fail(format!("node {node} shard {shard}: {alarm:?}")),
         }

@@ -179,6 +179,8 @@ pub enum Event<W: Workload> {
     },
     StoreTick,
     Undrain(usize),
+    /// An administrator may ask something of a shard.
+    Administer,
     /// The next line of the script.
     Line(usize),
     Heal,

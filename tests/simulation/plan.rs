@@ -82,6 +82,8 @@ pub struct Plan {
     pub faults_until: u64,
     /// Microseconds between faults, at most; 0: none.
     pub fault_gap: u64,
+    /// Microseconds between what an administrator asks of shards, at most; 0: he is not there.
+    pub command_gap: u64,
     /// Microseconds between the ops of a gateway, or of a client, at most.
     pub op_gap: u64,
     /// The control plane stays away when everything else heals `[C-11]`.
@@ -126,6 +128,7 @@ impl Plan {
             faults_from: 700_000,
             faults_until: random.within(4_000_000, 12_000_000),
             fault_gap: random.within(150_000, 1_500_000),
+            command_gap: 0,
             op_gap: random.within(5_000, 40_000),
             ends_without_control: random.once_in(4),
             snapshot_part: random.within(64, 4_096) as usize,
@@ -153,6 +156,11 @@ impl Plan {
                 snapshot_part: random.within(1_024, 16_384) as usize,
                 learner_bytes: random.within(20_000, 500_000) as usize,
                 ends_without_control: random.once_in(8),
+                // The rules were there before him, and are found out without him.
+                command_gap: match off {
+                    None if random.once_in(2) => random.within(200_000, 1_500_000),
+                    _ => 0,
+                },
                 ..plan
             },
         }

@@ -77,6 +77,7 @@ pub fn parse(text: &str) -> Result<(Plan, Script), String> {
         is_scripted: true,
         faults_until: 5_000_000,
         fault_gap: 0,
+        command_gap: 0,
         ends_without_control: false,
         offloads_snapshots: false,
         ..Plan::new(Kind::Clients, 1, None)

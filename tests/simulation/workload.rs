@@ -136,6 +136,16 @@ pub trait Workload: Sized {
     /// A shard starts empty, lawfully.
     fn lost(&mut self, _: ShardId) {}
 
+    /// What an administrator asks of a shard whose tail has this state, if anything. It may never be done.
+    fn command(
+        &mut self,
+        _: &Self::Machine,
+        _: &mut Random,
+        _now: u64,
+    ) -> Option<<Self::Machine as Machine>::Command> {
+        None
+    }
+
     /// A client does what a script says.
     fn script(&mut self, words: &[&str], _: &mut Scene<'_, Self::Event>) -> Result<(), Violation> {
         Err(format!("nobody here can do {words:?}"))

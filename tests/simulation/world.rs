@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BinaryHeap},
 };
 
-use catena_chain::Output;
+use catena_chain::{CommandId, Output};
 use catena_topology::GatewayIncarnation;
 
 use crate::{
@@ -48,6 +48,11 @@ pub struct World<W: Workload> {
     pub phase: Phase,
     pub script: Script,
     pub violation: Option<Violation>,
+    /// How many commands an administrator has given, and how many of them did something.
+    pub commands_asked: u64,
+    pub commands_done: u64,
+    /// Commands without an answer, and the nodes that owe it.
+    pub unanswered: BTreeMap<CommandId, usize>,
     pub later: Vec<(u64, Option<usize>, W::Event)>,
     sequence: u64,
     queue: BinaryHeap<Reverse<(u64, u64)>>,
@@ -86,6 +91,9 @@ impl<W: Workload> World<W> {
             phase: Phase::Faults,
             script,
             violation: None,
+            commands_asked: 0,
+            commands_done: 0,
+            unanswered: BTreeMap::new(),
             later: Vec::new(),
             sequence: 0,
             queue: BinaryHeap::new(),
@@ -128,6 +136,9 @@ impl<W: Workload> World<W> {
         self.schedule(self.now, Event::StoreTick);
         if self.plan.fault_gap > 0 {
             self.schedule(self.now + self.plan.faults_from, Event::Fault);
+        }
+        if self.plan.command_gap > 0 {
+            self.schedule(self.now + self.plan.faults_from, Event::Administer);
         }
         for line in 0..self.script.lines.len() {
             if let When::At(at) = self.script.lines[line].when {
@@ -255,6 +266,7 @@ impl<W: Workload> World<W> {
             Event::Ask { by, ask } => self.store_does(by, ask),
             Event::StoreTick => self.store_tick(),
             Event::Undrain(node) => self.undrain(node),
+            Event::Administer => self.administer(),
             Event::Line(line) => self.do_line(line),
             Event::Heal => self.heal(),
             Event::Probe => self.phase = Phase::Probing,

@@ -78,6 +78,8 @@ pub struct Device {
     pub state: State,
     belief: Belief,
     asked_clean: bool,
+    /// When an administrator has told a shard to end its session, which may have happened, or will.
+    pub doomed_at: Option<u64>,
     /// Since when something is not answered.
     waits_since: Option<u64>,
     next_packet_id: u16,
@@ -137,6 +139,7 @@ impl Device {
             state: State::Away,
             belief: Belief::None,
             asked_clean: false,
+            doomed_at: None,
             waits_since: None,
             next_packet_id: 0,
             outgoing: VecDeque::new(),
@@ -273,7 +276,9 @@ impl Clients {
         let is_faulty = scene.phase == Phase::Faults;
         let device = &mut self.devices[index];
         device.leave();
-        let clean = !device.is_persistent || (wants_clean && is_faulty);
+        // Who does not know what is left of its session begins a new one.
+        let is_doomed = device.doomed_at.is_some();
+        let clean = !device.is_persistent || (wants_clean && is_faulty) || is_doomed;
         let mut connect = Connect::new(device.version, format!("device-{index}"));
         connect.clean_start = clean;
         if device.version == Version::V5 {
@@ -299,7 +304,7 @@ impl Clients {
                 ..Will::default()
             });
             let is_at_once = delay == 0 || device.version != Version::V5;
-            self.wills.asked(next, index, is_at_once);
+            self.wills.asked(next, device, is_at_once);
         }
         device.asked_clean = clean;
         if clean {
@@ -549,7 +554,8 @@ impl Clients {
                 "client {index} asked for a new session, and got an old one"
             ));
         }
-        let is_lost = device.belief == Belief::Alive && !present && !device.asked_clean;
+        let may_be_new = device.asked_clean || device.doomed_at.is_some();
+        let is_lost = device.belief == Belief::Alive && !present && !may_be_new;
         if is_lost && !self.ledger.is_void {
             return Err(format!("client {index} has lost its session"));
         }
@@ -562,6 +568,10 @@ impl Clients {
         if !present {
             device.forget();
         }
+        // A session that was asked for later is not the one that is meant.
+        let socket = device.socket.and_then(|socket| self.sockets.get(&socket));
+        let asked_at = socket.map_or(0, |socket| socket.connect_sent);
+        device.doomed_at = device.doomed_at.filter(|doomed_at| *doomed_at >= asked_at);
         let again: Vec<Outgoing> = device.outgoing.iter().cloned().collect();
         device.answered(scene.now);
         for out in again {

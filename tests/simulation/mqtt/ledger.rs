@@ -54,6 +54,8 @@ pub struct Ledger {
     heard: BTreeMap<String, u64>,
     /// By device and topic: the highest that came at all.
     highest: BTreeMap<(usize, String), u64>,
+    /// By topic: the last publish that an administrator may have taken away as a retained message.
+    cleared: BTreeMap<String, u64>,
 }
 
 impl Ledger {
@@ -188,6 +190,11 @@ impl Ledger {
         Ok(())
     }
 
+    /// An administrator takes the retained message of a topic away.
+    pub fn cleared(&mut self, topic: &str) {
+        self.cleared.insert(topic.to_owned(), self.next_id);
+    }
+
     /// How many publishes to `topic` a device has got.
     pub fn count(&self, device: usize, topic: &str) -> usize {
         let is_it = |((by, id), _): &(&(usize, u64), &Got)| {
@@ -240,10 +247,23 @@ impl Ledger {
         if sent.topic.starts_with("s/") {
             return Ok(());
         }
+        // An earlier publish that is sent again at QoS 1 is stored again, behind a later one that is known by its packet id.
+        let mut earlier = self.sent.range(..id).map(|(_, earlier)| earlier);
+        let is_overtaken = earlier.any(|earlier| {
+            earlier.topic == sent.topic && earlier.qos == QoS::AtLeastOnce && earlier.sends > 1
+        });
+        if sent.qos == QoS::ExactlyOnce && is_overtaken {
+            return Ok(());
+        }
+        let is_kept = self
+            .cleared
+            .get(&sent.topic)
+            .is_none_or(|cleared| *cleared < id);
         for device in devices {
             let sub = device.subs.iter().find(|sub| matches(sub, &sent.topic));
             let is_owed = sub.is_some_and(|sub| {
-                sub.since.is_some() && (sub.asked_at > acked_at || holds(sub, sent.first_at))
+                let comes_later = is_kept && sub.asked_at > acked_at;
+                sub.since.is_some() && (comes_later || holds(sub, sent.first_at))
             });
             let highest = self.highest.get(&(device.index, sent.topic.clone()));
             if is_owed && highest.is_none_or(|highest| *highest < id) {

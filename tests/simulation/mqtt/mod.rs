@@ -1,6 +1,7 @@
 //! MQTT clients with sessions, from packet to packet: simulated devices speak to the real protocol of the gateways, which
 //! speaks to the real shards.
 
+mod admin;
 mod device;
 mod host;
 mod ledger;
@@ -12,7 +13,7 @@ use catena_chain::{Configuration, uplink::Action};
 use catena_connection::input::Now;
 use catena_mqtt::{Packet, packet::Connect};
 use catena_replicated::Replicated;
-use catena_shard::{Op, Origin, Settings};
+use catena_shard::{Command, Op, Origin, Settings};
 use catena_slots::{ShardId, SlotTable};
 
 use crate::{
@@ -213,14 +214,22 @@ impl Workload for Clients {
         let Some(host) = self.hosts.remove(&life) else {
             return;
         };
+        for (socket, known) in &self.sockets {
+            if known.gateway == life.gateway {
+                self.wills.gateway_died(*socket, scene.now);
+            }
+        }
         for socket in host.conns.keys() {
-            self.wills.gateway_died(*socket);
             self.tell_closed(*socket, scene);
         }
     }
 
     fn lost(&mut self, _: ShardId) {
         self.ledger.is_void = true;
+    }
+
+    fn command(&mut self, machine: &Replicated, random: &mut Random, now: u64) -> Option<Command> {
+        self.administer(machine.shard(), random, now)
     }
 
     fn script(&mut self, words: &[&str], scene: &mut Here<'_>) -> Result<(), Violation> {
@@ -333,7 +342,7 @@ impl Clients {
         }
         let (is_over, wake) = self.host(life).rest(socket);
         if is_over {
-            self.wills.finished(socket);
+            self.wills.finished(socket, scene.now);
         }
         if let Some(at) = wake {
             let after = (at * 1_000).saturating_sub(scene.now).max(1);
@@ -367,6 +376,10 @@ impl Clients {
                     continue;
                 };
                 if *other == socket || old.device != device || !conn.protocol.is_live() {
+                    continue;
+                }
+                // That of a session which is ended by a command may live for a moment beside the next one's.
+                if self.devices[device].doomed_at.is_some() {
                     continue;
                 }
                 let live_at = old.connack_at.unwrap_or(now);

@@ -15,6 +15,9 @@ const WILL: u64 = 1 << 63;
 /// Microseconds: home has waited for the old connection for as long, or almost.
 const SLOW: u64 = 850_000;
 
+/// Microseconds after which the shards have heard what a gateway said, or have another chain.
+const HEARD: u64 = 3_000_000;
+
 #[derive(Debug)]
 struct Will {
     device: usize,
@@ -24,9 +27,11 @@ struct Will {
     is_disconnect_sent: bool,
     /// The gateway has taken DISCONNECT.
     is_disconnected: bool,
-    /// The gateway had said everything that it had to say of the connection.
-    is_finished: bool,
+    /// When the gateway had said everything that it had to say of the connection.
+    finished_at: Option<u64>,
     gateway_died: bool,
+    /// An administrator has disconnected the client, or ended its session, at about that time.
+    is_administered: bool,
     is_received: bool,
 }
 
@@ -45,15 +50,16 @@ pub fn is_will(id: u64) -> bool {
 }
 
 impl Wills {
-    pub fn asked(&mut self, socket: u64, device: usize, is_at_once: bool) {
+    pub fn asked(&mut self, socket: u64, device: &Device, is_at_once: bool) {
         let will = Will {
-            device,
+            device: device.index,
             is_at_once,
             accepted_at: None,
             is_disconnect_sent: false,
             is_disconnected: false,
-            is_finished: false,
+            finished_at: None,
             gateway_died: false,
+            is_administered: device.doomed_at.is_some(),
             is_received: false,
         };
         self.wills.insert(socket, will);
@@ -77,13 +83,23 @@ impl Wills {
         self.note(socket, |will| will.is_disconnected = true);
     }
 
-    pub fn finished(&mut self, socket: u64) {
-        self.note(socket, |will| will.is_finished = true);
+    pub fn finished(&mut self, socket: u64, now: u64) {
+        self.note(socket, |will| will.finished_at = Some(now));
     }
 
-    /// What it had still to say is lost.
-    pub fn gateway_died(&mut self, socket: u64) {
-        self.note(socket, |will| will.gateway_died = true);
+    /// What it had still to say is lost, and perhaps what it said a moment ago.
+    pub fn gateway_died(&mut self, socket: u64, now: u64) {
+        self.note(socket, |will| {
+            let is_said = will.finished_at.is_some_and(|at| now - at > HEARD);
+            will.gateway_died |= !is_said;
+        });
+    }
+
+    /// A command may end the client's session or connection before its DISCONNECT has come home.
+    pub fn administered(&mut self, device: usize) {
+        for will in self.wills.values_mut().filter(|will| will.device == device) {
+            will.is_administered = true;
+        }
     }
 
     /// Only the first device hears of all.
@@ -128,8 +144,11 @@ impl Wills {
                     && is_later
                     && took.is_none_or(|took| took >= SLOW)
             });
-            let must_not =
-                will.is_disconnected && will.is_finished && !will.gateway_died && !has_slow_rival;
+            let must_not = will.is_disconnected
+                && will.finished_at.is_some()
+                && !will.gateway_died
+                && !will.is_administered
+                && !has_slow_rival;
             if must_not && will.is_received {
                 return Err(format!(
                     "the will of socket {socket} came, although it was disconnected well: {will:?}"
