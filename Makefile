@@ -45,7 +45,7 @@ clients: broker clients-installed ## Test with real clients: mosquitto, paho, MQ
 	$(TESTS) --test clients
 
 .PHONY: security
-security: broker clients-installed ## Test who gets in: TLS, certificates, passwords, tokens, with real clients
+security: broker clients-installed ## Test who gets in and what they may do, with real clients
 	$(TESTS) --test security
 
 .PHONY: bad-input

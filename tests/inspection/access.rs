@@ -1,9 +1,11 @@
 //! What a BrokerAuthorization allows, and by which of its rules.
 
-use catena_tests::broker::{Broker, Settings};
 use std::fs;
 
-use super::command::Admin;
+use catena_tests::{
+    admin::Admin,
+    broker::{Broker, Settings},
+};
 
 const POLICY: &str = r#"
 apiVersion: catena.dev/v1

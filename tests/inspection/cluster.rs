@@ -11,11 +11,10 @@ use std::{
 
 use catena_mqtt::{ReasonCode, Version};
 use catena_tests::{
+    admin::Admin,
     client::{Client, Message, Options},
     cluster::{Cluster, Plan},
 };
-
-use super::command::Admin;
 
 /// More than a page has.
 const AWAY: usize = 1_100;

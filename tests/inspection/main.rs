@@ -3,5 +3,4 @@
 
 mod access;
 mod cluster;
-mod command;
 mod standalone;

@@ -2,11 +2,10 @@
 
 use catena_mqtt::{ReasonCode, Version};
 use catena_tests::{
+    admin::Admin,
     broker::{Broker, Settings},
     client::{Message, Options},
 };
-
-use super::command::Admin;
 
 fn broker() -> (Broker, Admin) {
     let broker = Broker::start(

@@ -11,13 +11,16 @@ use std::{
 
 use catena_mqtt::{ReasonCode, Version};
 use catena_tests::{
+    admin::Admin,
     broker::{Broker, Settings, binary},
     client::{Client, Options},
+    stream::{Stream, tls},
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
     IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
 };
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 /// How long what was changed may take to be used.
 pub const CHANGE: Duration = Duration::from_secs(10);
@@ -61,16 +64,24 @@ impl World {
         fs::rename(new, secret.join(key)).expect("it can be renamed");
     }
 
-    /// A new certificate for the broker. Answers its serial number.
+    /// A new certificate for the broker.
     pub fn renew_server(&self) {
-        let (certificate, key) = self.ca.issue("localhost", 1);
-        self.put("server", "tls.crt", &certificate);
-        self.put("server", "tls.key", &key);
+        self.put_pair("server", &self.ca.issue("localhost", 1));
+    }
+
+    /// A certificate and its key, as a secret.
+    pub fn put_pair(&self, secret: &str, (certificate, key): &(String, String)) {
+        self.put(secret, "tls.crt", certificate);
+        self.put(secret, "tls.key", key);
     }
 
     /// A certificate for a client, in files NAME.crt and NAME.key.
     pub fn issue(&self, ca: &Ca, name: &str, serial: u64) {
-        let (certificate, key) = ca.issue(name, serial);
+        self.write_pair(name, &ca.issue(name, serial));
+    }
+
+    /// A certificate and its key, in files NAME.crt and NAME.key.
+    pub fn write_pair(&self, name: &str, (certificate, key): &(String, String)) {
         fs::write(self.path(&format!("{name}.crt")), certificate).expect("it can be written");
         fs::write(self.path(&format!("{name}.key")), key).expect("it can be written");
     }
@@ -101,25 +112,18 @@ impl World {
 
     /// Starts the broker with a listener whose ports are `ports` and an authentication whose methods are `methods`, both lists in
     /// YAML. `PORT0` and so on become free ports.
-    pub fn start(mut self, ports: &str, methods: &str) -> World {
-        let indent = |text: &str| text.trim_end().replace('\n', "\n    ");
-        let mut manifests = format!(
-            "apiVersion: catena.dev/v1\nkind: BrokerListener\nmetadata:\n  name: test\nspec:\n  ports:\n    {}\n---\n\
-             apiVersion: catena.dev/v1\nkind: BrokerAuthentication\nmetadata:\n  name: auth\nspec:\n  authenticationMethods:\n    {}\n",
-            indent(ports),
-            indent(methods)
-        );
-        while manifests.contains(&format!("PORT{}", self.ports.len())) {
-            let address = free_port();
-            manifests = manifests.replace(
-                &format!("PORT{}", self.ports.len()),
-                &address.port().to_string(),
-            );
-            self.ports.push(address);
-        }
+    pub fn start(self, ports: &str, methods: &str) -> World {
+        self.start_with(&[listener(ports), authentication("auth", methods)], &[])
+    }
+
+    /// Starts the broker with manifests and arguments, and waits until all of its ports are open.
+    pub fn start_with(mut self, manifests: &[String], arguments: &[&str]) -> World {
+        let manifests = self.place(&manifests.join("---\n"));
         fs::create_dir_all(self.path("resources")).expect("it can be made");
         fs::write(self.path("resources/test.yaml"), manifests).expect("it can be written");
-        let mut settings = Settings::shards(1);
+        let mut settings = Settings::shards(1)
+            .argument("--admin")
+            .argument("127.0.0.1:0");
         for (name, directory) in [
             ("--secrets-dir", "secrets"),
             ("--resources", "resources"),
@@ -128,6 +132,9 @@ impl World {
             settings = settings
                 .argument(name)
                 .argument(&self.path(directory).display().to_string());
+        }
+        for argument in arguments {
+            settings = settings.argument(argument);
         }
         let broker = Broker::start(&settings);
         for address in &self.ports {
@@ -145,6 +152,51 @@ impl World {
         }
         self.broker = Some(broker);
         self
+    }
+
+    /// Puts free ports for `PORT0` and so on, always the same for each.
+    fn place(&mut self, manifests: &str) -> String {
+        let name = |number: usize| format!("PORT{number}");
+        while manifests.contains(&name(self.ports.len())) {
+            self.ports.push(free_port());
+        }
+        let ports = self.ports.iter().enumerate();
+        ports.fold(manifests.to_owned(), |text, (number, address)| {
+            text.replace(&name(number), &address.port().to_string())
+        })
+    }
+
+    /// Applies manifests to the running broker, as an operator does.
+    pub fn apply(&mut self, manifests: &[String]) {
+        let manifests = self.place(&manifests.join("---\n"));
+        let file = self.path("change.yaml");
+        fs::write(&file, manifests).expect("it can be written");
+        self.admin()
+            .say(&["apply", "-f", &file.display().to_string()]);
+    }
+
+    pub fn admin(&self) -> Admin {
+        Admin::of(self.broker.as_ref().expect("it runs"))
+    }
+
+    /// How the listener's ports are: the lines of its status.
+    pub fn status(&self) -> String {
+        let page = self.admin().say(&["describe", "listener", "test"]);
+        let ports = page.lines().skip_while(|line| *line != "ports:").skip(1);
+        let ports = ports.take_while(|line| line.starts_with(' '));
+        ports.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Connects to a port with TLS, with the certificate NAME if there is one.
+    pub fn dial_tls(&self, port: usize, name: Option<&str>) -> std::io::Result<Stream> {
+        let own = name.map(|name| {
+            let file = |kind: &str| self.path(&format!("{name}.{kind}"));
+            (file("crt"), file("key"))
+        });
+        let own = own
+            .as_ref()
+            .map(|(chain, key)| (chain.as_path(), key.as_path()));
+        Stream::dial_tls(self.ports[port], &tls(&self.path("ca.crt"), own))
     }
 
     pub fn log(&self) -> Vec<String> {
@@ -178,10 +230,41 @@ impl World {
     }
 }
 
+/// The manifest of the listener, with its ports as a list in YAML.
+pub fn listener(ports: &str) -> String {
+    format!(
+        "apiVersion: catena.dev/v1\nkind: BrokerListener\nmetadata: {{name: test}}\nspec:\n  ports:\n    {}\n",
+        indented(ports)
+    )
+}
+
+/// The manifest of an authentication, with its methods as a list in YAML.
+pub fn authentication(name: &str, methods: &str) -> String {
+    format!(
+        "apiVersion: catena.dev/v1\nkind: BrokerAuthentication\nmetadata: {{name: {name}}}\nspec:\n  authenticationMethods:\n    {}\n",
+        indented(methods)
+    )
+}
+
+/// The manifest of an authorization, with its policies in YAML.
+pub fn authorization(name: &str, policies: &str) -> String {
+    format!(
+        "apiVersion: catena.dev/v1\nkind: BrokerAuthorization\nmetadata: {{name: {name}}}\nspec:\n  authorizationPolicies:\n    {}\n",
+        indented(policies)
+    )
+}
+
+fn indented(text: &str) -> String {
+    text.trim_end().replace('\n', "\n    ")
+}
+
 /// What stands in CONNACK: 0 or the reason; below MQTT 5 the return code.
 pub fn connack(address: SocketAddr, options: &Options) -> u8 {
-    let mut client = options.dial_at(address);
-    let version = options.connect.version;
+    connack_of(options.dial_at(address), options.connect.version)
+}
+
+/// The same of a client that has sent CONNECT.
+pub fn connack_of(mut client: Client, version: Version) -> u8 {
     let reason = client.expect_connack().reason;
     if version == Version::V5 {
         reason.as_u8()
@@ -243,9 +326,20 @@ impl Ca {
 
     /// A certificate and its key.
     pub fn issue(&self, name: &str, serial: u64) -> (String, String) {
+        self.issue_with(name, serial, |_| {})
+    }
+
+    /// The same with something else in it.
+    pub fn issue_with(
+        &self,
+        name: &str,
+        serial: u64,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> (String, String) {
         let mut params = CertificateParams::new(vec![name.to_owned()]).expect("it is a name");
         params.distinguished_name.push(DnType::CommonName, name);
         params.serial_number = Some(SerialNumber::from(serial));
+        change(&mut params);
         let key = new_key();
         let certificate = params.signed_by(&key, &*self.0).expect("it can be signed");
         (certificate.pem(), key.serialize_pem())
@@ -272,6 +366,12 @@ impl Ca {
             .pem()
             .expect("it can be written")
     }
+}
+
+/// What is in the first certificate of a PEM file.
+pub fn der(pem: &str) -> Vec<u8> {
+    let certificate = CertificateDer::from_pem_slice(pem.as_bytes());
+    certificate.expect("a certificate in PEM").to_vec()
 }
 
 fn new_key() -> KeyPair {

@@ -7,7 +7,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     io::{ErrorKind, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::SocketAddr,
     num::NonZeroU16,
     time::{Duration, Instant},
 };
@@ -20,7 +20,7 @@ use catena_mqtt::{
     packet::{self, Ack, Connack, Connect, Publish, RetainHandling, Subscribe, SubscribeFilter},
 };
 
-use crate::{broker::Broker, wire::Property};
+use crate::{broker::Broker, stream::Stream, wire::Property};
 
 /// How long a client waits for what must come.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -128,7 +128,12 @@ impl Options {
 
     /// The same with any broker at that address.
     pub fn dial_at(&self, address: SocketAddr) -> Client {
-        let mut client = Client::dial(address, self.connect.version);
+        self.dial_over(Stream::dial(address))
+    }
+
+    /// The same over a connection that is open.
+    pub fn dial_over(&self, stream: Stream) -> Client {
+        let mut client = Client::over(stream, self.connect.version);
         client.maximum_packet_size = self.connect.maximum_packet_size.unwrap_or(u32::MAX);
         client.topic_alias_maximum = self.connect.topic_alias_maximum;
         client.send(&Packet::Connect(Box::new(self.connect.clone())));
@@ -148,7 +153,15 @@ impl Options {
     /// # Panics
     /// When it refuses.
     pub fn open_at(&self, address: SocketAddr) -> Client {
-        let mut client = self.dial_at(address);
+        self.open_over(Stream::dial(address))
+    }
+
+    /// The same over a connection that is open.
+    ///
+    /// # Panics
+    /// When it refuses.
+    pub fn open_over(&self, stream: Stream) -> Client {
+        let mut client = self.dial_over(stream);
         let connack = client.expect_connack();
         assert_eq!(
             connack.reason,
@@ -322,7 +335,7 @@ pub struct Client {
     /// What the broker answered to CONNECT, after [`Options::open`].
     pub connack: Option<Connack>,
     version: Version,
-    stream: TcpStream,
+    stream: Stream,
     received: BytesMut,
     /// Packets that were read while another was looked for.
     waiting: VecDeque<Packet>,
@@ -342,8 +355,11 @@ impl Client {
     /// # Panics
     /// When the broker does not listen.
     pub fn dial(address: SocketAddr, version: Version) -> Client {
-        let stream = TcpStream::connect(address).expect("the broker listens");
-        stream.set_nodelay(true).expect("a TCP socket");
+        Client::over(Stream::dial(address), version)
+    }
+
+    /// Takes over a connection that is open, and sends nothing yet.
+    pub fn over(stream: Stream, version: Version) -> Client {
         Client {
             connack: None,
             version,
@@ -371,6 +387,11 @@ impl Client {
     /// Before it came.
     pub fn connack(&self) -> &Connack {
         self.connack.as_ref().expect("this connection was opened")
+    }
+
+    /// What it speaks over.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
     }
 
     /// The bytes of the packet that was read last.
@@ -541,7 +562,7 @@ impl Client {
 
     /// Ends the connection without DISCONNECT, as a broken network does.
     pub fn abort(self) {
-        let _ = self.stream.shutdown(Shutdown::Both);
+        self.stream.cut();
     }
 
     // Receiving.

@@ -1,4 +1,4 @@
-//! The commands, as a person or a program runs them.
+//! The commands of administrators, as a person or a program runs them.
 
 use std::{
     process::{Command, Output},
@@ -6,18 +6,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use catena_tests::broker::{Broker, binary};
 use serde_json::Value;
+
+use crate::broker::{Broker, binary};
 
 /// Nothing that is waited for here takes nearly as long.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Where the admin API is.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Admin(pub String);
 
 impl Admin {
     /// Of a standalone broker.
+    ///
+    /// # Panics
+    /// When it does not say where it is.
     pub fn of(broker: &Broker) -> Admin {
         let asked = Instant::now();
         loop {
@@ -36,6 +40,9 @@ impl Admin {
     }
 
     /// Runs `catena` to its end.
+    ///
+    /// # Panics
+    /// When there is none.
     pub fn run(&self, arguments: &[&str]) -> Output {
         Command::new(binary())
             .args(arguments)
@@ -56,23 +63,37 @@ impl Admin {
         }
     }
 
+    /// What it writes.
+    ///
+    /// # Panics
+    /// When it fails.
     pub fn say(&self, arguments: &[&str]) -> String {
         let said = self.try_say(arguments);
         said.unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
     }
 
+    /// What it complains of.
+    ///
+    /// # Panics
+    /// When it does not fail.
     pub fn fail(&self, arguments: &[&str]) -> String {
         let said = self.try_say(arguments);
         said.expect_err("this must not work")
     }
 
     /// What it writes as one JSON value.
+    ///
+    /// # Panics
+    /// When it fails, or writes something else.
     pub fn json(&self, arguments: &[&str]) -> Value {
         let text = self.say(&[arguments, &["-o", "json"]].concat());
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"))
     }
 
     /// What it writes as one JSON value in each line.
+    ///
+    /// # Panics
+    /// When it fails, or writes something else.
     pub fn lines(&self, arguments: &[&str]) -> Vec<Value> {
         let text = self.say(&[arguments, &["-o", "json"]].concat());
         let value = |line: &str| serde_json::from_str(line).expect("JSON");
@@ -80,6 +101,9 @@ impl Admin {
     }
 
     /// The client ids of a list of sessions, in order.
+    ///
+    /// # Panics
+    /// When it cannot be had.
     pub fn ids(&self, arguments: &[&str]) -> Vec<String> {
         let sessions = self.lines(&[&["sessions", "list"], arguments].concat());
         let id = |session: &Value| {
