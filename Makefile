@@ -75,6 +75,11 @@ compare: clients-installed protoc ## Compare throughput and latency with mosquit
 compare-cluster: clients-installed etcd-installed nats-installed cluster-built ## Compare a replicated cluster with mosquitto and NATS
 	tests/bench/replicated.py $(ARGS)
 
+.PHONY: compare-tls
+compare-tls: protoc ## Measure what TLS, client certificates and WebSockets cost by connection (needs openssl)
+	$(CARGO) build --release --package catena
+	CATENA_BIN=$(TARGET)/release/catena PYTHONDONTWRITEBYTECODE=1 tests/bench/secure.py $(ARGS)
+
 .PHONY: failover
 failover: etcd-installed cluster-built ## Measure how long clients wait when a head or a tail is lost
 	tests/bench/failover.py $(ARGS)

@@ -20,6 +20,44 @@ fn ports() -> String {
     [port(0, "Mqtt"), port(1, "WebSockets")].concat()
 }
 
+/// What TLS and WebSockets cost could not be measured, or something else would be.
+#[test]
+fn what_they_cost_is_measured() {
+    let world = World::new();
+    world.issue(&world.ca, "device", 7);
+    let world = world.start(&ports(), METHODS);
+    let [tls, web] = [0, 1].map(|number: usize| world.ports[number].port());
+    let bench = |scenario: &[&str], host: &str| {
+        let output = Command::new(binary())
+            .args([&["bench"], scenario, &["--json", "-H", host]].concat())
+            .args([
+                "--cafile",
+                "ca.crt",
+                "--cert",
+                "device.crt",
+                "--key",
+                "device.key",
+            ])
+            .current_dir(world.directory.path())
+            .output()
+            .expect("there is a catena");
+        assert!(output.status.success(), "{scenario:?} {host}: {output:?}");
+        let result: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        result
+    };
+    for host in [
+        format!("mqtts://localhost:{tls}"),
+        format!("wss://localhost:{web}"),
+    ] {
+        let result = bench(&["connect", "--clients", "2", "--duration", "0.2"], &host);
+        assert!(result["cycles"].as_u64() > Some(0), "{result}");
+        let result = bench(&["idle", "--connections", "20", "--hold", "0.1"], &host);
+        assert_eq!(result["connections"], 20, "{result}");
+        let result = bench(&["sessions", "--sessions", "5", "--hold", "0.1"], &host);
+        assert_eq!(result["sessions"], 5, "{result}");
+    }
+}
+
 /// What is promised could be watched on ports only that nobody opens to the world.
 #[test]
 fn what_is_promised_holds_behind_tls() {

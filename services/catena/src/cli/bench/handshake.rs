@@ -2,10 +2,8 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
-    sync::Arc,
+    net::TcpStream,
     thread,
-    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -14,13 +12,15 @@ use catena_mqtt::{
     ByteString, Packet, QoS, Version, decode, encode,
     packet::{Connack, Connect, Disconnect, PacketId, Subscribe, SubscribeFilter},
 };
-use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
 
-use super::wire::LIMITS;
+use super::{
+    reach::{Duplex, Reach},
+    wire::LIMITS,
+};
 use crate::cli::words;
 
 /// How long the broker may take for each answer.
-const ANSWER_SECONDS_MAX: u64 = 10;
+pub const ANSWER_SECONDS_MAX: u64 = 10;
 /// How many connections are opened at the same time.
 pub const THREADS: usize = 8;
 /// How long a broker keeps a persistent session that a run left behind.
@@ -29,8 +29,8 @@ const SESSION_EXPIRY_SECONDS: u32 = 3_600;
 /// The broker, and how to speak to it.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// Where it is, and how to get there.
+    pub reach: Reach,
     /// What to speak.
     pub version: Version,
     /// Whether sessions outlive their connections.
@@ -39,8 +39,6 @@ pub struct Target {
     pub username: Option<String>,
     /// Password.
     pub password: Option<String>,
-    /// TLS, and whom to expect; of [`Target::visit`] alone.
-    pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
 }
 
 /// A client that is to be connected.
@@ -70,29 +68,28 @@ impl Target {
     ///
     /// The first failure.
     pub fn open_all(&self, clients: &[Client]) -> anyhow::Result<Vec<Opened>> {
-        let share = clients.len().div_ceil(THREADS).max(1);
-        thread::scope(|scope| {
-            let workers: Vec<_> = clients
-                .chunks(share)
-                .map(|share| scope.spawn(|| share.iter().map(|client| self.open(client)).collect()))
-                .collect();
-            let mut opened = Vec::with_capacity(clients.len());
-            for worker in workers {
-                let share: anyhow::Result<Vec<Opened>> =
-                    worker.join().expect("opening a connection does not panic");
-                opened.extend(share?);
-            }
-            Ok(opened)
+        all(clients, |client| self.open(client))
+    }
+
+    /// Connects all of `clients` in any way, to be held.
+    ///
+    /// # Errors
+    ///
+    /// The first failure.
+    pub fn hold_all(&self, clients: &[Client]) -> anyhow::Result<Vec<Box<dyn Duplex>>> {
+        all(clients, |client| {
+            let (dialogue, _) = self.enter(self.reach.open()?, client)?;
+            Ok(dialogue.stream)
         })
     }
 
-    /// Connects one client, and waits until it is accepted and subscribed.
+    /// Connects one client by TCP, and waits until it is accepted and subscribed.
     ///
     /// # Errors
     ///
     /// When the broker cannot be reached, or refuses.
     pub fn open(&self, client: &Client) -> anyhow::Result<Opened> {
-        let (dialogue, connack) = self.enter(self.dial()?, client)?;
+        let (dialogue, connack) = self.enter(self.reach.dial()?, client)?;
         dialogue.stream.set_read_timeout(None)?;
         Ok(Opened {
             stream: dialogue.stream,
@@ -101,16 +98,6 @@ impl Target {
                 .receive_maximum
                 .map_or(u16::MAX, |maximum| maximum.get()),
         })
-    }
-
-    fn dial(&self) -> anyhow::Result<TcpStream> {
-        let within = Duration::from_secs(ANSWER_SECONDS_MAX);
-        let stream = TcpStream::connect_timeout(&self.address, within).with_context(|| {
-            format!("cannot connect to {}: is the broker running?", self.address)
-        })?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(within))?;
-        Ok(stream)
     }
 
     /// CONNECT, and SUBSCRIBE if there is something to subscribe to.
@@ -147,15 +134,7 @@ impl Target {
     ///
     /// As [`Target::open`].
     pub fn leave_behind(&self, client: &Client, filters: &[String]) -> anyhow::Result<()> {
-        let opened = self.open(client)?;
-        opened
-            .stream
-            .set_read_timeout(Some(Duration::from_secs(ANSWER_SECONDS_MAX)))?;
-        let mut dialogue = Dialogue {
-            stream: opened.stream,
-            version: self.version,
-            inbox: opened.rest.as_slice().into(),
-        };
+        let (mut dialogue, _) = self.enter(self.reach.open()?, client)?;
         if !filters.is_empty() {
             dialogue.subscribe(filters, QoS::AtLeastOnce)?;
         }
@@ -182,18 +161,7 @@ impl Target {
     ///
     /// As [`Target::open`].
     pub fn visit(&self, client: &Client) -> anyhow::Result<()> {
-        let socket = self.dial()?;
-        match &self.tls {
-            None => self.come_and_go(socket, client),
-            Some((config, name)) => {
-                let tls = ClientConnection::new(config.clone(), name.clone())?;
-                self.come_and_go(StreamOwned::new(tls, socket), client)
-            }
-        }
-    }
-
-    fn come_and_go<S: Read + Write>(&self, stream: S, client: &Client) -> anyhow::Result<()> {
-        let (mut dialogue, _) = self.enter(stream, client)?;
+        let (mut dialogue, _) = self.enter(self.reach.open()?, client)?;
         dialogue.stream.write_all(&self.goodbye())?;
         dialogue.stream.flush()?;
         wait_for_close(&mut dialogue.stream)
@@ -246,6 +214,27 @@ impl Target {
             ..Connect::new(self.version, client.id.as_str())
         }
     }
+}
+
+/// Opens something for each of `clients`, some at a time, in the same order.
+fn all<T: Send>(
+    clients: &[Client],
+    open: impl Fn(&Client) -> anyhow::Result<T> + Sync,
+) -> anyhow::Result<Vec<T>> {
+    let share = clients.len().div_ceil(THREADS).max(1);
+    thread::scope(|scope| {
+        let workers: Vec<_> = clients
+            .chunks(share)
+            .map(|share| scope.spawn(|| share.iter().map(&open).collect()))
+            .collect();
+        let mut opened = Vec::with_capacity(clients.len());
+        for worker in workers {
+            let share: anyhow::Result<Vec<T>> =
+                worker.join().expect("opening a connection does not panic");
+            opened.extend(share?);
+        }
+        Ok(opened)
+    })
 }
 
 /// Waiting for the broker to close leaves the port in TIME_WAIT on its side, not on ours, where we would

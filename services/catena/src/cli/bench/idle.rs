@@ -75,7 +75,7 @@ pub fn run(
 
     let before = resident()?;
     let started = Instant::now();
-    let opened = target.open_all(&clients)?;
+    let opened = target.hold_all(&clients)?;
     let opened_in_seconds = started.elapsed().as_secs_f64();
 
     let cpu_start = cpu()?;
@@ -94,7 +94,8 @@ pub fn run(
     let goodbye = target.goodbye();
     for mut connection in opened {
         // The measurement is over: whether the goodbye arrives changes nothing.
-        let _ = std::io::Write::write_all(&mut connection.stream, &goodbye);
+        let _ = connection.write_all(&goodbye);
+        let _ = connection.flush();
     }
     target.forget(&clients)?;
     let memory = processes.iter().zip(before.iter().zip(&with));

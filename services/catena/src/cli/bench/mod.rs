@@ -13,6 +13,7 @@ mod load;
 mod plan;
 mod process;
 mod publisher;
+mod reach;
 mod report;
 mod sessions;
 mod tally;
@@ -20,7 +21,6 @@ mod wire;
 
 use std::{
     hash::{BuildHasher, RandomState},
-    net::{SocketAddr, ToSocketAddrs},
     process::ExitCode,
     sync::{
         Arc,
@@ -30,20 +30,20 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use catena_mqtt::Version;
 use clap::{Args, Parser, Subcommand};
-use rustls::{ClientConfig, client::Resumption};
 use serde::Serialize;
 
 use self::{
     handshake::Target,
     plan::{Length, Plan, Shape},
     process::Process,
+    reach::Reach,
 };
 use super::{
     stamp,
-    tls::{self, Tls},
+    tls::Tls,
     value::{self, Quality},
 };
 
@@ -146,9 +146,6 @@ enum Scenario {
         /// Seconds to measure
         #[arg(long, default_value_t = 10.0, value_parser = value::seconds)]
         duration: f64,
-        /// TLS here is a whole handshake for each connection: no session is resumed
-        #[command(flatten)]
-        tls: Tls,
         #[command(flatten)]
         common: CommonArguments,
     },
@@ -156,12 +153,15 @@ enum Scenario {
 
 #[derive(Debug, Args)]
 struct CommonArguments {
-    /// Where the broker is
+    /// Where the broker is: a host, or mqtt://, mqtts://, ws:// or wss://HOST[:PORT][/PATH]. Only connect, idle and sessions
+    /// know of more than TCP; each connection is a whole handshake of TLS then
     #[arg(short = 'H', long, default_value = "127.0.0.1")]
     host: String,
-    /// Its port
-    #[arg(short, long, default_value_t = 1883)]
-    port: u16,
+    /// Its port [default: 1883; 8883 with TLS; of URLs that of their kind]
+    #[arg(short, long)]
+    port: Option<u16>,
+    #[command(flatten)]
+    tls: Tls,
     /// The MQTT version to speak: 4 (which is 3.1.1) or 5
     #[arg(short = 'V', long, default_value = "5", value_parser = value::version)]
     protocol: Version,
@@ -285,15 +285,9 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Scenario::Connect {
             clients,
             duration,
-            tls,
             common,
         } => {
-            let (mut target, processes) = common.resolve()?;
-            if tls.is_wanted() {
-                let mut config = ClientConfig::clone(&*tls.config()?);
-                config.resumption = Resumption::disabled();
-                target.tls = Some((Arc::new(config), tls::server_name(&common.host)?));
-            }
+            let (target, processes) = common.resolve()?;
             let length = Duration::from_secs_f64(duration);
             let connect = connect::run(&target, run, clients, length, &processes, &interrupted)?;
             print(common.json, &connect, &connect.text())?;
@@ -317,6 +311,11 @@ fn run_load(
         );
     }
     let (target, processes) = load.common.resolve()?;
+    if !target.reach.is_plain() {
+        bail!(
+            "{scenario}: messages are measured over TCP alone; connect, idle and sessions over TLS and WebSockets too"
+        );
+    }
     let plan = load.plan(shape, run);
     let outcome = load::run(&target, &plan, &processes, interrupted)?;
     let report = report::Load::new(scenario, &plan, &processes, &outcome);
@@ -349,26 +348,15 @@ impl LoadArguments {
 impl CommonArguments {
     /// The broker's address, and its processes.
     fn resolve(&self) -> anyhow::Result<(Target, Vec<Process>)> {
-        let address = resolve(&self.host, self.port)?;
         let target = Target {
-            address,
+            reach: Reach::read(&self.host, self.port, &self.tls)?,
             version: self.protocol,
             persistent: self.persistent,
             username: self.username.clone(),
             password: self.password.clone(),
-            tls: None,
         };
         Ok((target, process::find(&self.pids)?))
     }
-}
-
-fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
-    let mut addresses = (host, port)
-        .to_socket_addrs()
-        .with_context(|| format!("cannot resolve --host {host}"))?;
-    addresses
-        .next()
-        .with_context(|| format!("--host {host} has no address"))
 }
 
 fn print(json: bool, result: &impl Serialize, text: &str) -> anyhow::Result<()> {
@@ -454,6 +442,19 @@ mod tests {
         };
         assert_eq!(common.pids, ["12", "catena"]);
         assert_eq!(common.protocol, Version::V4);
+    }
+
+    // Figures of a plain connection would be taken for those of an encrypted one.
+    #[test]
+    fn a_load_is_not_measured_over_what_it_does_not_speak() {
+        let run = |words: &str| {
+            run(parse(words).unwrap())
+                .map(|_| ())
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(run("bench pairs --insecure").contains("over TCP alone"));
+        assert!(run("bench fan-in -H ws://localhost").contains("over TCP alone"));
     }
 
     #[test]
