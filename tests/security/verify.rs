@@ -56,6 +56,24 @@ fn what_they_cost_is_measured() {
         let result = bench(&["sessions", "--sessions", "5", "--hold", "0.1"], &host);
         assert_eq!(result["sessions"], 5, "{result}");
     }
+    for qos in ["0", "1", "2"] {
+        let load = ["pairs", "--pairs", "3", "--qos", qos, "--messages", "3000"];
+        let result = bench(&load, &format!("mqtts://localhost:{tls}"));
+        assert_eq!(result["checks"]["passed"], true, "{result}");
+    }
+    let load = [
+        "fan-out",
+        "--subscribers",
+        "5",
+        "--qos",
+        "1",
+        "--size",
+        "50000",
+        "--messages",
+        "200",
+    ];
+    let result = bench(&load, &format!("mqtts://localhost:{tls}"));
+    assert_eq!(result["checks"]["passed"], true, "{result}");
 }
 
 /// What is promised could be watched on ports only that nobody opens to the world.

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use catena_mqtt::decode;
 use mio::{Interest, Registry, Token, net::TcpStream};
 
-use super::{handshake::Opened, wire::LIMITS};
+use super::{handshake::Opened, socket::Socket, wire::LIMITS};
 
 /// The buffer that all connections read into, in bytes.
 pub const SCRATCH_LEN: usize = 64 << 10;
@@ -14,7 +14,7 @@ pub const SCRATCH_LEN: usize = 64 << 10;
 /// A connection after its handshake.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Socket<TcpStream>,
     /// The front of a packet whose end has not come yet.
     partial: Vec<u8>,
     out: Vec<u8>,
@@ -31,9 +31,12 @@ impl Connection {
     ///
     /// When the socket cannot be watched.
     pub fn new(opened: Opened, registry: &Registry, token: Token) -> anyhow::Result<Connection> {
-        opened.stream.set_nonblocking(true)?;
-        let mut stream = TcpStream::from_std(opened.stream);
-        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        let mut stream = opened.stream.watched()?;
+        registry.register(
+            stream.inner(),
+            token,
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
         let partial = opened.rest;
         Ok(Connection {
             stream,
@@ -74,6 +77,12 @@ impl Connection {
             self.out.clear();
             self.written = 0;
         }
+        if !self.blocked {
+            match self.stream.flush() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.blocked = true,
+                flushed => flushed.context("the connection was lost")?,
+            }
+        }
         Ok(())
     }
 
@@ -105,8 +114,8 @@ impl Connection {
         let taken = each_packet(&scratch[..end], &mut self.out, take)?;
         self.partial.clear();
         self.partial.extend_from_slice(&scratch[taken..end]);
-        // A short read has emptied the socket: an event will say when there is more.
-        Ok(end == scratch.len())
+        // A short read has emptied the socket: an event will say when there is more. What TLS has decrypted already, none will.
+        Ok(end == scratch.len() || self.stream.reads_ahead())
     }
 }
 

@@ -15,6 +15,7 @@ use catena_mqtt::{
 
 use super::{
     reach::{Duplex, Reach},
+    socket::Socket,
     wire::LIMITS,
 };
 use crate::cli::words;
@@ -54,7 +55,7 @@ pub struct Client {
 #[derive(Debug)]
 pub struct Opened {
     /// The socket.
-    pub stream: TcpStream,
+    pub stream: Socket<TcpStream>,
     /// What came behind the last answer.
     pub rest: Vec<u8>,
     /// How many unacknowledged publishes the broker takes.
@@ -83,14 +84,14 @@ impl Target {
         })
     }
 
-    /// Connects one client by TCP, and waits until it is accepted and subscribed.
+    /// Connects one client by TCP or TLS, and waits until it is accepted and subscribed.
     ///
     /// # Errors
     ///
     /// When the broker cannot be reached, or refuses.
     pub fn open(&self, client: &Client) -> anyhow::Result<Opened> {
-        let (dialogue, connack) = self.enter(self.reach.dial()?, client)?;
-        dialogue.stream.set_read_timeout(None)?;
+        let (mut dialogue, connack) = self.enter(self.reach.socket()?, client)?;
+        dialogue.stream.inner().set_read_timeout(None)?;
         Ok(Opened {
             stream: dialogue.stream,
             rest: dialogue.inbox.to_vec(),

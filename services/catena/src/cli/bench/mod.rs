@@ -16,6 +16,7 @@ mod publisher;
 mod reach;
 mod report;
 mod sessions;
+mod socket;
 mod tally;
 mod wire;
 
@@ -153,8 +154,8 @@ enum Scenario {
 
 #[derive(Debug, Args)]
 struct CommonArguments {
-    /// Where the broker is: a host, or mqtt://, mqtts://, ws:// or wss://HOST[:PORT][/PATH]. Only connect, idle and sessions
-    /// know of more than TCP; each connection is a whole handshake of TLS then
+    /// Where the broker is: a host, or mqtt://, mqtts://, ws:// or wss://HOST[:PORT][/PATH]. Each connection by TLS is a whole
+    /// handshake. Only connect, idle and sessions know of WebSockets
     #[arg(short = 'H', long, default_value = "127.0.0.1")]
     host: String,
     /// Its port [default: 1883; 8883 with TLS; of URLs that of their kind]
@@ -311,9 +312,9 @@ fn run_load(
         );
     }
     let (target, processes) = load.common.resolve()?;
-    if !target.reach.is_plain() {
+    if target.reach.is_web() {
         bail!(
-            "{scenario}: messages are measured over TCP alone; connect, idle and sessions over TLS and WebSockets too"
+            "{scenario}: messages are measured over TCP and TLS; connect, idle and sessions over WebSockets too"
         );
     }
     let plan = load.plan(shape, run);
@@ -453,8 +454,8 @@ mod tests {
                 .unwrap_err()
                 .to_string()
         };
-        assert!(run("bench pairs --insecure").contains("over TCP alone"));
-        assert!(run("bench fan-in -H ws://localhost").contains("over TCP alone"));
+        assert!(run("bench pairs -H wss://localhost --insecure").contains("over TCP and TLS"));
+        assert!(run("bench fan-in -H ws://localhost").contains("over TCP and TLS"));
     }
 
     #[test]

@@ -9,16 +9,14 @@ use std::{
 
 use anyhow::Context;
 use bytes::{Buf, Bytes};
-use rustls::{
-    ClientConfig, ClientConnection, StreamOwned, client::Resumption, pki_types::ServerName,
-};
+use rustls::{ClientConfig, ClientConnection, client::Resumption, pki_types::ServerName};
 use tokio_tungstenite::tungstenite::{
     Message, WebSocket,
     client::{IntoClientRequest, client},
     http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL},
 };
 
-use super::handshake::ANSWER_SECONDS_MAX;
+use super::{handshake::ANSWER_SECONDS_MAX, socket::Socket};
 use crate::cli::{
     tls::{self, Tls},
     way::Way,
@@ -69,16 +67,12 @@ impl Reach {
         })
     }
 
-    /// Whether it is TCP and nothing else.
-    pub fn is_plain(&self) -> bool {
-        self.tls.is_none() && self.url.is_none()
+    /// Whether it is by WebSocket.
+    pub fn is_web(&self) -> bool {
+        self.url.is_some()
     }
 
-    /// Connects the socket.
-    ///
-    /// # Errors
-    /// When nobody listens.
-    pub fn dial(&self) -> anyhow::Result<TcpStream> {
+    fn dial(&self) -> anyhow::Result<TcpStream> {
         let within = Duration::from_secs(ANSWER_SECONDS_MAX);
         let stream = TcpStream::connect_timeout(&self.address, within).with_context(|| {
             format!("cannot connect to {}: is the broker running?", self.address)
@@ -88,20 +82,25 @@ impl Reach {
         Ok(stream)
     }
 
+    /// Connects the socket, with TLS if it was asked for.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub fn socket(&self) -> anyhow::Result<Socket<TcpStream>> {
+        let socket = self.dial()?;
+        let Some((config, name)) = &self.tls else {
+            return Ok(Socket::Tcp(socket));
+        };
+        let tls = ClientConnection::new(config.clone(), name.clone())?;
+        Ok(Socket::Tls(Box::new(tls), socket))
+    }
+
     /// Connects as it was asked for.
     ///
     /// # Errors
     /// When nobody listens, or something else does.
     pub fn open(&self) -> anyhow::Result<Box<dyn Duplex>> {
-        let socket = self.dial()?;
-        let Some((config, name)) = &self.tls else {
-            return self.upgrade(socket);
-        };
-        let tls = ClientConnection::new(config.clone(), name.clone())?;
-        self.upgrade(StreamOwned::new(tls, socket))
-    }
-
-    fn upgrade(&self, stream: impl Duplex + 'static) -> anyhow::Result<Box<dyn Duplex>> {
+        let stream = self.socket()?;
         let Some(url) = &self.url else {
             return Ok(Box::new(stream));
         };
