@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -49,7 +49,12 @@ fn connections_end_with_their_proof_and_live_on_with_a_new_one() {
     // The decider says until when it believes; it is asked anew at AUTH.
     let until = Arc::new(AtomicI64::new(0));
     let believes = until.clone();
+    let is_ill = Arc::new(AtomicBool::new(false));
+    let falls_ill = is_ill.clone();
     let decider = Https::start(&servers, None, move |_| {
+        if falls_ill.load(Ordering::SeqCst) {
+            return (500, String::new());
+        }
         let expiry = Timestamp::from_second(believes.load(Ordering::SeqCst)).expect("a time");
         (200, json!({"expiry": expiry.to_string()}).to_string())
     });
@@ -99,6 +104,16 @@ fn connections_end_with_their_proof_and_live_on_with_a_new_one() {
     };
     let mut ends: Vec<Client> = (0..3).map(connect).collect();
     let mut renewed: Vec<Client> = (0..3).map(connect).collect();
+    // What cannot be decided changes nothing: the client may ask again, and ends when it would have.
+    let mut undecided = connect(2);
+    is_ill.store(true, Ordering::SeqCst);
+    prove_again(&mut undecided, methods[2], "data");
+    assert_eq!(
+        expect_auth(&mut undecided),
+        ReasonCode::ContinueAuthentication
+    );
+    is_ill.store(false, Ordering::SeqCst);
+    ends.push(undecided);
     let device = world.ca.issue_with("device", 7, |params| {
         let seconds = u64::try_from(begun + SECONDS).expect("after 1970");
         params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);

@@ -76,10 +76,12 @@ mod tests {
         let found = KubernetesApi::default().find_or(pod).unwrap().unwrap();
         assert_eq!(found.endpoint, "https://10.0.0.1:443");
         assert_eq!(KubernetesApi::default().find_or(None).unwrap(), None);
-        let clear = KubernetesApi {
-            kubernetes_api: Some("http://api.example".to_owned()),
-            ..said
-        };
-        assert!(clear.find_or(None).is_err());
+        for wrong in ["http://api.example", "https://api.example/k8s", "api"] {
+            let wrong = KubernetesApi {
+                kubernetes_api: Some(wrong.to_owned()),
+                ..said.clone()
+            };
+            assert!(wrong.find_or(None).is_err());
+        }
     }
 }

@@ -38,13 +38,16 @@ impl Kubernetes {
     /// At that URL; what is not said of files is where every pod has them.
     ///
     /// # Errors
-    /// A URL that is none, or is not `https://`.
+    /// A URL that is none, is not `https://`, or has more than a host and a port.
     pub fn at(
         endpoint: String,
         token: Option<PathBuf>,
         authorities: Option<PathBuf>,
     ) -> Result<Kubernetes, String> {
-        Endpoint::parse(&endpoint)?;
+        let place = Endpoint::parse(&endpoint)?;
+        if place.path != "/" || place.query.is_some() {
+            return Err(format!("{endpoint:?} has a path, which no API has"));
+        }
         let of_pods = |name: &str| PathBuf::from(OF_PODS).join(name);
         Ok(Kubernetes {
             endpoint,
