@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Measures what TLS, client certificates and WebSockets cost the broker, by connection, and prints a Markdown table.
+"""Measures what TLS, client certificates and WebSockets cost the broker, and prints a Markdown table.
 
-Two numbers for each way in: the processor time of the broker's process, user and system, for a client that connects and
-disconnects; and the memory of a connection that does nothing. Each is taken of a fresh broker on one core, the generator
-being on another. Neither depends much on what else the machine does; connects per second and core are a second divided by the
+Three numbers for each way in: the processor time of the broker's process, user and system, for a client that connects and
+disconnects; the same for a message of ten publishers with a subscriber each; and the memory of a connection that does nothing.
+Each is taken of a fresh broker on one core, the generator being on another. None depends much on what else the machine does; connects per second and core are a second divided by the
 first. No session of TLS is resumed, and all keys are ECDSA P-256.
 
 Run it by `make compare-tls`, or: CATENA_BIN=target/release/catena tests/bench/secure.py --rounds 1
@@ -122,7 +122,12 @@ def measure(options, directory, way):
     connects = [bench(options, directory, way, "connect", "--duration", str(options.seconds)) for _ in rounds]
     idles = [bench(options, directory, way, "idle", "--connections", str(options.connections), "--hold", "2")
              for _ in rounds]
-    return {"connect_us": statistics.median(result["cpu_us_per_cycle"] for result in connects),
+    pairs = ["pairs", "--pairs", "10", "--qos", "1", "--size", "256", "--duration", str(options.seconds)]
+    messages = [] if way.protocol == "WebSockets" else [bench(options, directory, way, *pairs) for _ in rounds]
+    if not all(result["checks"]["passed"] for result in messages):
+        sys.exit(f"{way.name}: checks failed: {messages}")
+    return {"message_us": statistics.median(result["cpu_us_per_delivered"] for result in messages) if messages else None,
+            "connect_us": statistics.median(result["cpu_us_per_cycle"] for result in connects),
             "idle_bytes": statistics.median(result["memory"][0]["each_bytes"] for result in idles)}
 
 
@@ -142,8 +147,9 @@ def main():
     options.catena = str(Path(options.catena).resolve())
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    print("| way | CPU µs per connect and disconnect | connects per second and core | bytes of an idle connection |")
-    print("| --- | ---: | ---: | ---: |")
+    print("| way | CPU µs per connect and disconnect | connects per second and core | bytes of an idle connection "
+          "| CPU µs per message |")
+    print("| --- | ---: | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as directory:
         directory = Path(directory)
         certificates(directory)
@@ -151,7 +157,9 @@ def main():
             if options.only in way.name:
                 result = measure(options, directory, way)
                 micros = result["connect_us"]
-                print(f"| {way.name} | {micros:,.0f} | {1e6 / micros:,.0f} | {result['idle_bytes']:,.0f} |", flush=True)
+                message = "" if result["message_us"] is None else f"{result['message_us']:.2f}"
+                print(f"| {way.name} | {micros:,.0f} | {1e6 / micros:,.0f} | {result['idle_bytes']:,.0f} | {message} |",
+                      flush=True)
 
 
 if __name__ == "__main__":

@@ -258,6 +258,40 @@ fn is_let(world: &World, options: &Options, client: Option<&mut Client>, what: &
     }
 }
 
+/// A client that stays connected when the rules change.
+struct Stays {
+    who: Principal,
+    client: Client,
+    /// What it has subscribed to.
+    holds: Vec<String>,
+}
+
+impl Stays {
+    /// Under other rules: it goes if it may no longer do what it does, and else does what they say. Answers whether it stayed.
+    fn judge(mut self, explainer: &mut Explainer, chance: &mut Chance, policies: &str) -> bool {
+        let who = self.who;
+        let mut does = vec![Try::Connect];
+        does.extend(self.holds.into_iter().map(Try::Subscribe));
+        if let Some(denied) = does.iter().find(|what| !explainer.allows(&who, what)) {
+            let reason = self.client.expect_close();
+            let expected = Some(ReasonCode::NotAuthorized);
+            assert_eq!(reason, expected, "{denied:?} of {who:?} under\n{policies}");
+            return false;
+        }
+        for _ in 0..5 {
+            let topic = topic(chance);
+            let told = explainer.allows(&who, &Try::Publish(topic.clone()));
+            let message = Message::new(&topic, "").qos(1);
+            let client = std::cell::RefCell::new(&mut self.client);
+            let is = || !client.borrow_mut().publish(&message).is_error();
+            // Its worker may hear of the rules a moment after the others.
+            let agree = within(CHANGE, || is() == told);
+            assert!(agree, "{topic:?} of {who:?}: not {told} under\n{policies}");
+        }
+        true
+    }
+}
+
 /// Waits until the rules of this round hold.
 fn wait_for(world: &World, issuer: &Issuer, round: usize) {
     let holds = || {
@@ -292,13 +326,21 @@ fn what_is_explained_is_what_happens() {
     let mut world = world.start_with(&manifests, &[]);
     let mut explainer = Explainer::new(&world);
     let (mut tried, mut allowed) = (0, [0; 4]);
+    let mut stay: Vec<Stays> = Vec::new();
+    let mut stayed = [0; 2];
     for round in 0..POLICIES {
         let policies = policies(&mut chance, round);
         world.apply(&[authorization("rules", &policies)]);
         wait_for(&world, &issuer, round);
+        for client in stay.drain(..) {
+            let stays = client.judge(&mut explainer, &mut chance, &policies);
+            stayed[usize::from(stays)] += 1;
+        }
         while tried < (round + 1) * ACTIONS / POLICIES {
             let who = Principal::any(&mut chance);
             let options = who.options(&issuer);
+            // Who comes with its client id takes its place.
+            stay.retain(|other| other.who.id != who.id);
             let may_connect = explainer.allows(&who, &Try::Connect);
             // Another client id for the attempts to connect would be another principal: what is connected comes last.
             let tries: Vec<Try> = (0..10).map(|_| Try::any(&mut chance)).collect();
@@ -318,15 +360,27 @@ fn what_is_explained_is_what_happens() {
                 continue;
             }
             let mut client = options.open_at(world.ports[0]);
+            let mut holds = Vec::new();
             for what in others {
                 let told = explainer.allows(&who, what);
                 let is = is_let(&world, &options, Some(&mut client), what);
                 assert_eq!(told, is, "{what:?} of {who:?} under\n{policies}");
                 allowed[2 + usize::from(told)] += 1;
                 tried += 1;
+                if let Try::Subscribe(filter) = what
+                    && told
+                {
+                    holds.push(filter.clone());
+                }
             }
+            stay.push(Stays { who, client, holds });
         }
     }
+    println!(
+        "when rules changed: {} went, {} stayed",
+        stayed[0], stayed[1]
+    );
+    assert!(stayed[0] > 0 && stayed[1] > 0, "{stayed:?}");
     println!(
         "connecting: {} denied, {} allowed; else: {} denied, {} allowed",
         allowed[0], allowed[1], allowed[2], allowed[3]
