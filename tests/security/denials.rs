@@ -65,6 +65,9 @@ fn each_denial_says_no_as_its_version_does() {
         let mut client = me(version).open_at(world.ports[0]);
         publishes(&mut client, version, &mut watcher);
         subscribes(&mut client, version, &mut watcher);
+        if version == Version::V5 {
+            by_alias(&mut client, &mut watcher);
+        }
         // And it is there still.
         client.ping();
     }
@@ -133,6 +136,24 @@ fn subscribes(client: &mut Client, version: Version, watcher: &mut Client) {
         [watcher.receive().topic, watcher.receive().topic],
         ["no/filter", "ok/a"]
     );
+}
+
+/// A topic alias is no way around the rules, and what was denied has set it all the same. v5 3.3.2.3.4
+fn by_alias(client: &mut Client, watcher: &mut Client) {
+    let mut publish =
+        |topic: &str, qos: u8| client.publish(&Message::new(topic, "x").qos(qos).alias(1));
+    for qos in [1, 2] {
+        assert_eq!(publish("no/alias", 0), ReasonCode::Success);
+        assert_eq!(publish("", qos), ReasonCode::NotAuthorized);
+        assert_eq!(publish("ok/alias", qos), ReasonCode::Success);
+        assert_eq!(publish("", qos), ReasonCode::Success);
+        for _ in 0..2 {
+            assert_eq!(watcher.receive().topic, "ok/alias");
+        }
+        assert_eq!(publish("no/alias", qos), ReasonCode::NotAuthorized);
+        assert_eq!(publish("", qos), ReasonCode::NotAuthorized);
+    }
+    watcher.expect_nothing();
 }
 
 /// mosquitto's clients, which people have, would hang or say that all is well.

@@ -138,6 +138,14 @@ fn a_change_disconnects_whom_it_concerns_and_nobody_else() {
     let mut elsewhere = login(Version::V5, "stay", "right");
     elsewhere.connect.client_id = "elsewhere".into();
     let mut elsewhere = elsewhere.open_at(world.ports[2]);
+    elsewhere.subscribe("old/+", 1);
+    // They stay, but one may no longer say what it leaves behind.
+    let wills = ["lose", "stay"].map(|user| {
+        let will = Message::new(&format!("old/{user}"), "gone").qos(1);
+        let mut options = login(Version::V5, user, "right").will(&will, 0);
+        options.connect.client_id = format!("will-{user}").into();
+        options.open_at(world.ports[0])
+    });
     let real = Sub::start(
         &world,
         1,
@@ -150,7 +158,8 @@ fn a_change_disconnects_whom_it_concerns_and_nobody_else() {
     let publisher = publisher.open_at(world.ports[0]);
     let sockets: Vec<u16> = stay.iter().chain(&keep).map(Member::socket).collect();
     let mut all = everybody(&[&stay, &lose, &keep, &out]);
-    all.extend(["elsewhere", "real", "publisher"].map(str::to_owned));
+    let single = ["elsewhere", "real", "publisher", "will-lose", "will-stay"];
+    all.extend(single.map(str::to_owned));
     are_connected(&world, &all);
 
     // Messages go on meanwhile.
@@ -180,8 +189,14 @@ fn a_change_disconnects_whom_it_concerns_and_nobody_else() {
     let still: Vec<u16> = stay.iter().chain(&keep).map(Member::socket).collect();
     assert_eq!(still, sockets);
     let mut left = everybody(&[&stay, &keep]);
-    left.extend(["elsewhere", "real", "publisher"].map(str::to_owned));
+    left.extend(single.map(str::to_owned));
     are_connected(&world, &left);
+    for mut client in wills {
+        is_alive(&mut client);
+        client.abort();
+    }
+    assert_eq!(elsewhere.receive().topic, "old/stay");
+    elsewhere.expect_nothing();
     // Nor do they come back; those who lost a topic do, without it.
     let again = login(Version::V5, "out", "right").dial_at(world.ports[1]);
     assert_eq!(connack_of(again, Version::V5), 0x87);
