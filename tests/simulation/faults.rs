@@ -351,6 +351,12 @@ impl<W: Workload> World<W> {
                     })
                 })
         });
-        chains && gateways && is_registered
+        // Clients need one to come to.
+        let is_there = |gateway: usize| {
+            let is_up = self.health(Place::Gateway(gateway)).is_up;
+            is_up && self.gateways[gateway].incarnation.is_some()
+        };
+        let has_door = self.plan.kind == Kind::Writes || (0..self.gateways.len()).any(is_there);
+        chains && gateways && is_registered && has_door
     }
 }

@@ -25,6 +25,9 @@ impl Clients {
                     return None;
                 }
                 self.devices[device].doomed_at = Some(now);
+                for socket in self.sockets.values_mut() {
+                    socket.is_doomed |= socket.device == device;
+                }
                 self.wills.administered(device);
                 Some(Command::EndSession(EndSession {
                     client: found.client,

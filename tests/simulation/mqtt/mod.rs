@@ -34,6 +34,8 @@ pub struct Socket {
     pub connect_sent: u64,
     /// When the gateway wrote that the client is let in.
     pub connack_at: Option<u64>,
+    /// It was there when an administrator ended the session.
+    is_doomed: bool,
     /// When the last packet arrives there, and here.
     up_at: u64,
     down_at: u64,
@@ -379,7 +381,7 @@ impl Clients {
                     continue;
                 }
                 // That of a session which is ended by a command may live for a moment beside the next one's.
-                if self.devices[device].doomed_at.is_some() {
+                if old.is_doomed {
                     continue;
                 }
                 let live_at = old.connack_at.unwrap_or(now);
@@ -453,6 +455,7 @@ impl Clients {
             gateway,
             connect_sent: scene.now,
             connack_at: None,
+            is_doomed: false,
             up_at: scene.now,
             down_at: scene.now,
         };
