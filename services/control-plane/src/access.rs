@@ -5,6 +5,7 @@
 //! each call passes the [`gate`], which knows the caller, decides by his role, and leaves the audit's line.
 
 pub mod accept;
+mod addresses;
 mod files;
 pub mod gate;
 mod limiter;

@@ -116,6 +116,11 @@ where
                 return Box::pin(async move { Ok(refused.into_http()) });
             }
         };
+        if !path.starts_with(HEALTH)
+            && let Some(peer) = request.extensions().get::<Peer>()
+        {
+            peer.admitted.set();
+        }
         if is_read(&path) {
             return Box::pin(self.inner.call(request));
         }
@@ -263,7 +268,70 @@ fn needed(path: &str) -> Role {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{Access, accept::Admitted},
+        *,
+    };
+
+    /// Answers every call.
+    #[derive(Clone)]
+    struct Service200;
+
+    impl Service<http::Request<Body>> for Service200 {
+        type Response = http::Response<Body>;
+        type Error = Infallible;
+        type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+            std::future::ready(Ok(http::Response::new(Body::empty())))
+        }
+    }
+
+    /// Whether the connection may stay after a call of `path`.
+    async fn may_stay(guard: &Guard, path: &str, token: &str) -> bool {
+        let admitted = Admitted::default();
+        let peer = Peer {
+            address: ([127, 0, 0, 1], 1).into(),
+            certificate: None,
+            admitted: admitted.clone(),
+        };
+        let request = http::Request::builder()
+            .uri(path)
+            .header("authorization", format!("Bearer {token}"))
+            .extension(peer)
+            .body(Body::empty())
+            .unwrap();
+        let mut gate = Gates::new(guard.clone()).layer(Service200);
+        gate.call(request).await.unwrap();
+        admitted.is_set()
+    }
+
+    // A stranger who asks for health, or guesses tokens, would keep its place among the connections for ever.
+    #[tokio::test]
+    async fn only_an_admitted_call_lets_the_connection_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let tokens = directory.path().join("tokens");
+        // SHA-256 of `look`.
+        let hash = "3c01eba119e00d79c82b6f65d70bc5f1044d568618bf41377e6d1432023fc2b8";
+        std::fs::write(&tokens, format!("viewer: {hash} bob\n")).unwrap();
+        let access = Access {
+            tokens: Some(tokens),
+            ..Access::local(([127, 0, 0, 1], 0).into())
+        };
+        let guard = Guard::new(access).unwrap();
+        let (read, change) = (
+            "/catena.admin.v1.Cluster/GetStatus",
+            "/catena.admin.v1.Cluster/DrainNode",
+        );
+        assert!(may_stay(&guard, read, "look").await);
+        assert!(!may_stay(&guard, change, "look").await);
+        assert!(!may_stay(&guard, read, "guess").await);
+        assert!(!may_stay(&guard, "/grpc.health.v1.Health/Watch", "look").await);
+    }
 
     // A new method that changes something must not be open to those who may only look.
     #[test]
