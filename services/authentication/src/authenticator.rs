@@ -5,11 +5,13 @@ use std::{
     time::SystemTime,
 };
 
+use bytestring::ByteString;
 use catena_mqtt::ReasonCode;
 use catena_resources::{
     BrokerAuthentication,
     authentication::{AuthenticationMethod, Method},
 };
+use rustls::pki_types::CertificateDer;
 
 use crate::{
     credentials::Credentials,
@@ -26,7 +28,7 @@ use crate::{
 /// resource a new one is made.
 #[derive(Debug)]
 pub struct Authenticator {
-    name: String,
+    name: Arc<str>,
     methods: Vec<Way>,
     means: Arc<Means>,
 }
@@ -106,6 +108,29 @@ impl Way {
         }
     }
 
+    fn still(
+        &self,
+        username: Option<&ByteString>,
+        certificates: &[CertificateDer<'static>],
+        means: &Means,
+    ) -> Result<(), String> {
+        match self {
+            Way::X509(x509) => {
+                let credentials = Credentials {
+                    username: username.cloned(),
+                    certificates: certificates.to_vec(),
+                    ..Credentials::default()
+                };
+                match x509.ask(&credentials, &means.secrets, SystemTime::now()) {
+                    Opinion::Denied { why, .. } => Err(why),
+                    _ => Ok(()),
+                }
+            }
+            Way::Password(password) => password.still(username, &means.secrets),
+            Way::ServiceAccountToken(_) | Way::Custom(_) | Way::Jwt(_) | Way::Nothing(_) => Ok(()),
+        }
+    }
+
     async fn ask(&self, when: When, credentials: &Credentials, means: &Means) -> Opinion {
         match self {
             Way::X509(x509) => x509.ask(credentials, &means.secrets, SystemTime::now()),
@@ -137,14 +162,14 @@ impl Authenticator {
         let issuers: Vec<_> = issuers.collect();
         let ways = methods().map(|method| Way::new(name, method, &issuers, &means));
         Arc::new(Authenticator {
-            name: name.to_owned(),
+            name: name.into(),
             methods: ways.collect(),
             means,
         })
     }
 
     /// The name of the resource.
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
@@ -195,6 +220,28 @@ impl Authenticator {
             return Verdict::TryAgain;
         }
         self.irrelevant(&[])
+    }
+
+    /// Whether a client that `method` has accepted would still be, as far as that can be told without asking it: a certificate
+    /// is verified again, and a user must still be among those who have a password. Tokens and what servers said
+    /// are good until they expire.
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub fn still(
+        &self,
+        method: Method,
+        username: Option<&ByteString>,
+        certificates: &[CertificateDer<'static>],
+    ) -> Result<(), String> {
+        let mut why = format!("the method {method} is not asked any more");
+        for way in self.methods.iter().filter(|way| way.method() == method) {
+            match way.still(username, certificates, &self.means) {
+                Ok(()) => return Ok(()),
+                Err(problem) => why = problem,
+            }
+        }
+        Err(why)
     }
 
     /// What follows from the opinion of one method; `None`: the next one decides.

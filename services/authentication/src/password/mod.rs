@@ -9,14 +9,17 @@ mod throttle;
 
 use std::{
     hash::RandomState,
+    net::IpAddr,
     sync::{Mutex, PoisonError},
     time::Instant,
 };
 
 use aws_lc_rs::rand;
+use bytestring::ByteString;
 use catena_mqtt::ReasonCode;
 use catena_resources::authentication::PasswordSettings;
 use catena_secrets::{Secret, Secrets};
+use tokio::sync::Semaphore;
 
 use crate::{
     credentials::Credentials,
@@ -32,6 +35,10 @@ use crate::{
 
 /// What unknown usernames are checked against where the secret has no hash to take the cost from: no password fits.
 const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// The most clients that wait for their turn because there were too many wrong passwords: each takes one of the places of
+/// those whose authentication is under way.
+const SLOWED_MAX: usize = 256;
 
 /// Random bytes for a new hash.
 pub fn salt() -> [u8; 16] {
@@ -49,6 +56,8 @@ fn random(bytes: &mut [u8]) {
 pub(crate) struct Passwords {
     hashing: Hashing,
     throttle: Mutex<Throttle>,
+    /// Places for those who are slowed down.
+    slowed: Semaphore,
     remembered: Mutex<Remembered>,
 }
 
@@ -59,8 +68,25 @@ impl Passwords {
         Passwords {
             hashing: Hashing::new(),
             throttle: Mutex::new(Throttle::new(RandomState::new())),
+            slowed: Semaphore::new(SLOWED_MAX),
             remembered: Mutex::new(Remembered::new(&key)),
         }
+    }
+}
+
+/// The client is to come again later.
+struct NoTurn;
+
+impl Passwords {
+    /// Waits until the password of `user` may be checked: at once, unless there were too many wrong ones.
+    async fn turn(&self, user: &str, peer: Option<IpAddr>) -> Result<(), NoTurn> {
+        let attempt = lock(&self.throttle).attempt(user, peer, Instant::now());
+        let wait = attempt.ok_or(NoTurn)?;
+        if !wait.is_zero() {
+            let _slowed = self.slowed.try_acquire().map_err(|_| NoTurn)?;
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
     }
 }
 
@@ -112,15 +138,10 @@ impl Password {
             return self.accepted(credentials);
         }
 
-        let attempt = lock(&shared.throttle).attempt(&user, credentials.peer, Instant::now());
-        match attempt {
-            None => {
-                return Opinion::busy(
-                    "too many wrong passwords for this username from this address",
-                );
-            }
-            Some(wait) if wait.is_zero() => {}
-            Some(wait) => tokio::time::sleep(wait).await,
+        if let Err(NoTurn) = shared.turn(&user, credentials.peer).await {
+            return Opinion::busy(
+                "too many wrong passwords for this username or from this address",
+            );
         }
         let hash = known.clone().unwrap_or(decoy);
         let password = password.clone();
@@ -145,6 +166,19 @@ impl Password {
                 lock(&shared.throttle).failed(&user, credentials.peer, Instant::now());
                 bad(known.err().unwrap_or_else(|| "wrong password".to_owned()))
             }
+        }
+    }
+
+    /// Whether a user still has a password; where none of the secret can be read nobody has lost theirs.
+    pub fn still(&self, username: Option<&ByteString>, secrets: &Secrets) -> Result<(), String> {
+        let Some(username) = username else {
+            return Ok(());
+        };
+        match secrets.get(&self.settings.secret_ref, username) {
+            None if !secrets.all(&self.settings.secret_ref).is_empty() => {
+                Err("the username is not known any more".to_owned())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -203,4 +237,45 @@ fn bad(why: impl Into<String>) -> Opinion {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, sync::Arc};
+
+    use super::*;
+
+    // Guessers who wait for their turns would take the places of everybody who connects, and those are told to come again.
+    #[tokio::test]
+    async fn so_many_wait_for_their_turn_and_no_more() {
+        let shared = Arc::new(Passwords::new());
+        let mut waiting = Vec::new();
+        for address in 0..SLOWED_MAX as u32 + 50 {
+            let peer = Some(Ipv4Addr::from_bits(address).into());
+            for _ in 0..9 {
+                lock(&shared.throttle).failed("user", peer, Instant::now());
+            }
+            let shared = shared.clone();
+            waiting.push(tokio::spawn(async move {
+                shared.turn("user", peer).await.is_ok()
+            }));
+        }
+        // There is one thread: each of them begins to wait, or is refused.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        let refused = waiting.iter().filter(|task| task.is_finished()).count();
+        assert_eq!(waiting.len() - refused, SLOWED_MAX);
+        for task in waiting.iter().filter(|task| !task.is_finished()) {
+            task.abort();
+        }
+        for task in waiting {
+            assert!(!task.await.unwrap_or_default());
+        }
+        assert_eq!(
+            shared.slowed.available_permits(),
+            SLOWED_MAX,
+            "and the places are given back"
+        );
+    }
 }

@@ -7,7 +7,11 @@ mod trust;
 use std::{sync::Arc, time::SystemTime};
 
 use bytestring::ByteString;
-use catena_resources::{Attributes, authentication::X509Settings};
+use catena_mqtt::ReasonCode;
+use catena_resources::{
+    Attributes,
+    authentication::{X509Settings, X509Username},
+};
 use catena_secrets::Secrets;
 use tracing::warn;
 
@@ -33,6 +37,7 @@ pub(crate) struct X509 {
     trust: Renewed<Trust>,
     /// Subjects, and what is known of them.
     rules: Vec<(DistinguishedName, Attributes)>,
+    username: X509Username,
 }
 
 impl X509 {
@@ -51,6 +56,7 @@ impl X509 {
             secret: secret.unwrap_or_else(|| CLIENT_CA.to_owned()),
             trust: Renewed::new(format!("the client CAs of {resource}"), secrets),
             rules,
+            username: settings.username,
         }
     }
 
@@ -74,14 +80,23 @@ impl X509 {
     }
 
     fn accepted(&self, credentials: &Credentials, verified: &Verified) -> Opinion {
-        let common_name = || {
-            let name = verified.subjects.first()?.common_name()?;
-            let is_username =
-                !name.is_empty() && !name.contains('\0') && name.len() <= usize::from(u16::MAX);
-            is_username.then(|| ByteString::from(name))
+        let username = match (self.username, &credentials.username) {
+            (X509Username::Client, Some(sent)) => Some(sent.clone()),
+            (X509Username::Client, None) => common_name(verified),
+            (X509Username::CommonName, sent) => {
+                let name = common_name(verified);
+                let is_its_own = sent.is_none() || *sent == name;
+                match name.filter(|_| is_its_own) {
+                    Some(name) => Some(name),
+                    None if is_its_own => {
+                        return bad("the certificate has no common name that could be a username");
+                    }
+                    None => return bad("the username is not the certificate's common name"),
+                }
+            }
         };
         Opinion::Accepted(Accepted {
-            username: credentials.username.clone().or_else(common_name),
+            username,
             attributes: self.attributes(&verified.subjects),
             expires: Some(verified.expires),
         })
@@ -121,6 +136,19 @@ impl X509 {
             })
         })
     }
+}
+
+/// The common name of the client's own certificate, if it can be a username.
+fn common_name(verified: &Verified) -> Option<ByteString> {
+    let name = verified.subjects.first()?.common_name()?;
+    let is_username =
+        !name.is_empty() && !name.contains('\0') && name.len() <= usize::from(u16::MAX);
+    is_username.then(|| ByteString::from(name))
+}
+
+/// 0x86, and code 4 for 3.1.1.
+fn bad(why: &str) -> Opinion {
+    Opinion::denied_with(ReasonCode::BadUserNameOrPassword, why)
 }
 
 #[cfg(test)]

@@ -339,3 +339,38 @@ fn the_username_of_connect_is_kept() {
         Opinion::NotRelevant
     ));
 }
+
+/// Who has any good certificate calls itself `admin`, and is believed.
+#[test]
+fn the_username_may_have_to_be_the_common_name() {
+    let ca = root("Root");
+    let bench = Bench::new(&X509Settings {
+        username: X509Username::CommonName,
+        ..X509Settings::default()
+    });
+    bench.put("ca.crt", &ca.pem());
+    let show = |common_name: &str, username: Option<&str>| {
+        let credentials = Credentials {
+            certificates: vec![client(common_name, &ca, |_| {})],
+            username: username.map(Into::into),
+            ..Credentials::default()
+        };
+        let now = SystemTime::from(date_time_ymd(2030, 1, 1));
+        match bench.x509.ask(&credentials, &bench.secrets, now) {
+            Opinion::Accepted(accepted) => Ok(accepted.username.unwrap().to_string()),
+            Opinion::Denied { reason, .. } => Err(reason.as_u8()),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(show("sensor-7", None), Ok("sensor-7".to_owned()));
+    assert_eq!(
+        show("sensor-7", Some("sensor-7")),
+        Ok("sensor-7".to_owned())
+    );
+    for other in ["admin", "Sensor-7", "sensor-7 ", ""] {
+        assert_eq!(show("sensor-7", Some(other)), Err(0x86), "{other:?}");
+    }
+    // Without a name it would be one with all others that have none.
+    assert_eq!(show("", None), Err(0x86));
+    assert_eq!(show("", Some("")), Err(0x86));
+}

@@ -71,6 +71,8 @@ pub struct X509Settings {
     pub authorization_attributes: BTreeMap<String, X509Attributes>,
     /// What else a certificate is held against.
     pub additional_validation: AdditionalValidation,
+    /// + Whose name the client's username is.
+    pub username: X509Username,
 }
 
 /// What is known of the certificates of one subject.
@@ -91,6 +93,18 @@ spelled! {
         /// Nothing.
         #[default]
         None,
+    }
+}
+
+spelled! {
+    /// Whose name the username of a client with a certificate is.
+    #[derive(Default)]
+    pub enum X509Username {
+        /// The one that the client sends, whatever its certificate says; where it sends none the subject's common name.
+        #[default]
+        Client,
+        /// The subject's common name: who sends another one is refused, and so is a certificate without.
+        CommonName,
     }
 }
 
