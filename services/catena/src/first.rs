@@ -44,6 +44,11 @@ impl Manifests {
         })
     }
 
+    /// Whether the Broker among them says nothing of the number of shards.
+    pub fn leaves_out_workers(&self) -> bool {
+        self.0.iter().any(|file| file.leaves_out_workers)
+    }
+
     /// Sees to it that there is a Broker, then applies the manifests, all or none. Waits for the store.
     ///
     /// # Errors
@@ -77,10 +82,16 @@ impl Manifests {
         let resources = self.0.iter().flat_map(|file| file.resources.clone());
         let change = Change {
             put: resources.collect(),
+            leaves_out_workers: self.leaves_out_workers(),
             ..Change::default()
         };
         if change.put.is_empty() {
             return Ok(());
+        }
+        for file in &self.0 {
+            for warning in &file.warnings {
+                warn!(file = file.name, %warning, "a manifest may not say what was meant");
+            }
         }
         for changed in catalogue.change(&change).await? {
             match changed.happened() {

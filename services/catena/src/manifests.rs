@@ -23,6 +23,10 @@ pub struct File {
     pub name: String,
     pub text: String,
     pub resources: Vec<Resource>,
+    /// What is noticed of them.
+    pub warnings: Vec<Problem>,
+    /// Whether a Broker among them says nothing of the number of shards.
+    pub leaves_out_workers: bool,
 }
 
 /// Reads files, directories (all `.yaml`, `.yml` and `.json` in them), and `-`.
@@ -33,11 +37,13 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<File>> {
     let mut files = Vec::new();
     let mut problems = Vec::new();
     for (name, text) in texts(paths)? {
-        match catena_resources::parse(&text) {
-            Ok(resources) => files.push(File {
+        match catena_resources::read(&text) {
+            Ok(read) => files.push(File {
                 name,
                 text,
-                resources,
+                resources: read.resources,
+                warnings: read.warnings,
+                leaves_out_workers: read.leaves_out_workers,
             }),
             Err(Invalid(found)) => {
                 problems.extend(found.iter().map(|problem| format!("{name}: {problem}")));

@@ -39,6 +39,8 @@ pub struct Catalogue {
 #[derive(Debug, Clone, Default)]
 pub struct Change {
     pub put: Vec<Resource>,
+    /// A Broker that is put says nothing of the number of shards.
+    pub leaves_out_workers: bool,
     pub delete: BTreeSet<ResourceId>,
     /// What must be at a version; at 0: not there.
     pub expected: BTreeMap<ResourceId, u64>,

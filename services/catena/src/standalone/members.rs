@@ -127,7 +127,7 @@ async fn control_plane(
         admin,
         advertise: None,
         broker: first.clone(),
-        place: Place::Elsewhere,
+        place: Place::Standalone,
     };
     let start = |store, admin| {
         // Its shards are in this process.
@@ -183,11 +183,15 @@ fn explain(error: impl Display) -> anyhow::Error {
 
 /// The first Broker.
 fn broker(settings: &Settings) -> Broker {
-    if let Some(broker) = settings.manifests.broker() {
-        return broker.clone();
-    }
-    let mut broker = Broker::default();
-    settings.given.put_into(&mut broker);
+    let mut broker = match settings.manifests.broker() {
+        Some(broker) if !settings.manifests.leaves_out_workers() => return broker.clone(),
+        Some(broker) => broker.clone(),
+        None => {
+            let mut broker = Broker::default();
+            settings.given.put_into(&mut broker);
+            broker
+        }
+    };
     let chain = &mut broker.cardinality.backend_chain;
     chain.workers = settings.shards.unwrap_or(settings.shards_default) as u16;
     broker

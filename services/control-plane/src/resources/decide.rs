@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use catena_resources::{Invalid, Place, Problem, Resource, ResourceId, Resources, Stored};
+use catena_resources::{Invalid, Place, Problem, Resource, ResourceId, Resources, Spec, Stored};
 
 use super::{CHANGED_MAX, Change, Changed, Known, RESOURCES_BYTES_MAX, RESOURCES_MAX};
 use crate::{record::json, registry::Refused};
@@ -31,11 +31,15 @@ impl Known {
         for resource in &change.put {
             let id = resource.id();
             let before = self.resources.get(&id).cloned();
+            let mut resource = resource.clone();
+            if change.leaves_out_workers && place == Place::Standalone {
+                self.keep_workers(&mut resource);
+            }
             let stored = match &before {
-                Some(before) if *before.resource == *resource => before.clone(),
+                Some(before) if *before.resource == resource => before.clone(),
                 _ => Stored {
                     version: 0,
-                    resource: Arc::new(resource.clone()),
+                    resource: Arc::new(resource),
                 },
             };
             after.put(stored.version, stored.resource.clone());
@@ -64,6 +68,15 @@ impl Known {
         }
         self.check_size(&after, &changed)?;
         Ok(changed)
+    }
+
+    /// The Broker has the number of shards that it had: of a broker in one process, whoever started it has chosen.
+    fn keep_workers(&self, resource: &mut Resource) {
+        if let (Spec::Broker(broker), Some(before)) = (&mut resource.spec, self.resources.broker())
+        {
+            let workers = before.cardinality.backend_chain.workers;
+            broker.cardinality.backend_chain.workers = workers;
+        }
     }
 
     fn check_versions(&self, expected: &BTreeMap<ResourceId, u64>) -> Result<(), Refused> {

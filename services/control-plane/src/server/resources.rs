@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use catena_proto::admin::v1 as proto;
-use catena_resources::{Invalid, Kind, Problem, Resource, ResourceId, Stored};
+use catena_resources::{Invalid, Kind, Manifests, PROBLEMS_MAX, Problem, ResourceId, Stored};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -27,7 +27,11 @@ impl proto::resources_server::Resources for Service {
         &self,
         request: Request<proto::ApplyResourcesRequest>,
     ) -> Result<Response<proto::ApplyResourcesResponse>, Status> {
-        let put = parse(&request.get_ref().manifests)?;
+        let Manifests {
+            resources: put,
+            warnings,
+            leaves_out_workers,
+        } = read(&request.get_ref().manifests)?;
         for resource in &put {
             about(&request, resource.id());
         }
@@ -39,6 +43,7 @@ impl proto::resources_server::Resources for Service {
         } = request.into_inner();
         let change = Change {
             put,
+            leaves_out_workers,
             expected: versions(expected)?,
             dry_run,
             ..Change::default()
@@ -51,6 +56,7 @@ impl proto::resources_server::Resources for Service {
                 .iter()
                 .map(|changed| applied(&view, changed))
                 .collect(),
+            warnings: warnings.iter().map(ToString::to_string).collect(),
         }))
     }
 
@@ -191,7 +197,7 @@ fn difference(
 }
 
 /// All manifests, or all that is wrong with any of them.
-fn parse(manifests: &[String]) -> Result<Vec<Resource>, Status> {
+fn read(manifests: &[String]) -> Result<Manifests, Status> {
     let bytes: usize = manifests.iter().map(String::len).sum();
     if bytes > CHANGED_BYTES_MAX {
         let said = format!(
@@ -199,17 +205,22 @@ fn parse(manifests: &[String]) -> Result<Vec<Resource>, Status> {
         );
         return Err(Status::resource_exhausted(said));
     }
-    let (mut resources, mut problems) = (Vec::new(), Vec::new());
+    let (mut all, mut problems) = (Manifests::default(), Vec::new());
     for text in manifests {
-        match catena_resources::parse(text) {
-            Ok(parsed) => resources.extend(parsed),
+        match catena_resources::read(text) {
+            Ok(read) => {
+                all.resources.extend(read.resources);
+                all.warnings.extend(read.warnings);
+                all.warnings.truncate(PROBLEMS_MAX);
+                all.leaves_out_workers |= read.leaves_out_workers;
+            }
             Err(Invalid(found)) => problems.extend(found),
         }
     }
     if !problems.is_empty() {
         return Err(invalid(tonic::Code::InvalidArgument, &Invalid(problems)));
     }
-    if resources.is_empty() {
+    if all.resources.is_empty() {
         let problem = Problem {
             resource: String::new(),
             path: String::new(),
@@ -220,7 +231,7 @@ fn parse(manifests: &[String]) -> Result<Vec<Resource>, Status> {
             &Invalid(vec![problem]),
         ));
     }
-    Ok(resources)
+    Ok(all)
 }
 
 fn versions(

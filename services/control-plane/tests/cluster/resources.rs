@@ -312,6 +312,63 @@ async fn a_broker_changes_but_for_what_would_lose_data() {
     server.shutdown().await;
 }
 
+// A standalone broker has a shard per core: a manifest about something else would ask for one shard, and be refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_in_one_process_keeps_its_number_of_shards() {
+    let manifest = |spec: &str| {
+        let text = format!(
+            "apiVersion: catena.dev/v1\nkind: Broker\nmetadata: {{name: default}}\nspec: {spec}\n"
+        );
+        catena_resources::read(&text).unwrap()
+    };
+    for (place, spec, expected) in [
+        (Place::Standalone, "{memoryProfile: Low}", 3),
+        (
+            Place::Standalone,
+            "{cardinality: {backendChain: {workers: 2}}}",
+            2,
+        ),
+        (Place::Elsewhere, "{memoryProfile: Low}", 1),
+    ] {
+        let (_directory, store) = embedded().await;
+        let catalogue = Catalogue { store, place };
+        let first = manifest("{cardinality: {backendChain: {workers: 3}}}");
+        for read in [first, manifest(spec)] {
+            let change = Change {
+                put: read.resources,
+                leaves_out_workers: read.leaves_out_workers,
+                ..Change::default()
+            };
+            catalogue.change(&change).await.unwrap();
+        }
+        let known = catalogue.known().await.unwrap();
+        let chain = known.resources.broker().unwrap().cardinality.backend_chain;
+        assert_eq!(chain.workers, expected, "{place:?} {spec}");
+    }
+}
+
+// Who empties a list to take rights away gives all of them: the one who applies it must hear of that.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_noticed_of_manifests_is_answered() {
+    let (_directory, store) = embedded().await;
+    let server = start(store, broker(1, 1, NEVER)).await;
+    let mut client = ResourcesClient::connect(server.admin_endpoint())
+        .await
+        .unwrap();
+    let rules = "apiVersion: catena.dev/v1\nkind: BrokerAuthorization\nmetadata: {name: plant}\n\
+                 spec: {authorizationPolicies: {rules: [{brokerResources: [{method: Publish, topics: []}]}]}}\n";
+    let request = apply(&[AUTHENTICATION, rules]);
+    let answer = client.apply_resources(request).await.unwrap().into_inner();
+    assert_eq!(answer.resources.len(), 2);
+    assert_eq!(answer.warnings.len(), 1);
+    assert!(
+        answer.warnings[0].starts_with("BrokerAuthorization/plant: spec."),
+        "{:?}",
+        answer.warnings
+    );
+    server.shutdown().await;
+}
+
 // Programs follow what is configured by this.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_of_resources_begins_with_all_and_goes_on_with_changes() {

@@ -59,11 +59,11 @@ pub struct Principals {
 pub struct BrokerResource {
     /// Connect, publish or subscribe.
     pub method: BrokerMethod,
-    /// With Connect: client ids, which may use `*`. Left out: any.
-    #[serde(default)]
+    /// With Connect: client ids, which may use `*`. Left out or empty: any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub client_ids: Vec<String>,
-    /// With Publish and Subscribe: topics, which may use `+` and `#`. Left out: any.
-    #[serde(default)]
+    /// With Publish and Subscribe: topics, which may use `+` and `#`. Left out or empty: any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub topics: Vec<String>,
 }
 

@@ -14,8 +14,10 @@ use crate::{
 pub enum Place {
     /// A listener is a service: at most one for each service type.
     Kubernetes,
-    /// A process, or several: any number of listeners.
+    /// Processes: any number of listeners.
     Elsewhere,
+    /// One process, which was told how many shards it has: a Broker that does not say so leaves them as they are.
+    Standalone,
 }
 
 /// A field by which a listener refers to another resource.

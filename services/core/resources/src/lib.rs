@@ -9,6 +9,7 @@ mod compare;
 mod distinguished_name;
 mod document;
 mod form;
+mod noticed;
 mod parse;
 mod pattern;
 mod problem;
@@ -38,7 +39,7 @@ pub use broker::{
 };
 pub use check::{Place, Reference};
 pub use listener::BrokerListener;
-pub use parse::{API_VERSION_SYNONYMS, parse};
+pub use parse::{API_VERSION_SYNONYMS, Manifests, parse, read};
 pub use problem::{Invalid, PROBLEMS_MAX, Problem};
 pub use ratio::Ratio;
 pub use resource::{

@@ -18,6 +18,7 @@ use crate::{
     document::{Node, documents},
     form,
     listener::BrokerListener,
+    noticed,
     problem::{Invalid, PROBLEMS_MAX, Problem, Problems},
     resource::{API_VERSION, BROKER_NAME, Kind, Metadata, Resource, ResourceId, Spec},
     rules::Rules,
@@ -59,12 +60,30 @@ static SPECS: LazyLock<[Shape; 4]> = LazyLock::new(|| {
     ]
 });
 
+/// What was read of a text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Manifests {
+    pub resources: Vec<Resource>,
+    /// What is as it may be, and perhaps not as it was meant; [`PROBLEMS_MAX`] at most.
+    pub warnings: Vec<Problem>,
+    /// Whether a Broker among them says nothing of `cardinality.backendChain.workers`.
+    pub leaves_out_workers: bool,
+}
+
 /// Reads manifests: YAML, of one document or several, or JSON. Several may also be in a `kind: List`. A text without any
 /// gives none.
 ///
 /// # Errors
 /// [`Invalid`] with all that is wrong with any of them.
 pub fn parse(text: &str) -> Result<Vec<Resource>, Invalid> {
+    read(text).map(|read| read.resources)
+}
+
+/// Reads manifests, as [`parse`], and tells what is noticed of them.
+///
+/// # Errors
+/// [`Invalid`] with all that is wrong with any of them.
+pub fn read(text: &str) -> Result<Manifests, Invalid> {
     let documents = documents(text).map_err(|reason| {
         Invalid(vec![Problem {
             resource: String::new(),
@@ -83,7 +102,7 @@ pub fn parse(text: &str) -> Result<Vec<Resource>, Invalid> {
         reader.document(document, &place);
     }
     Invalid::unless_none(reader.problems)?;
-    Ok(reader.resources)
+    Ok(reader.read)
 }
 
 /// The shape of a kind's spec.
@@ -123,7 +142,7 @@ impl Broker {
 /// What was read so far.
 #[derive(Default)]
 struct Reader {
-    resources: Vec<Resource>,
+    read: Manifests,
     problems: Vec<Problem>,
     /// Where each resource stands.
     places: BTreeMap<ResourceId, String>,
@@ -171,10 +190,18 @@ impl Reader {
             return;
         }
         let mut problems = Problems::new(label(&manifest, place));
-        if let Some(manifest) = Manifest::read(manifest, &mut problems)
-            && let Some(resource) = manifest.resource(&mut problems)
-        {
-            self.found(resource, place, &mut problems);
+        if let Some(manifest) = Manifest::read(manifest, &mut problems) {
+            let warned = manifest
+                .spec
+                .as_ref()
+                .map(|spec| noticed::open(manifest.kind, spec));
+            let spec = manifest.spec.as_ref();
+            let leaves_out = noticed::leaves_out_workers(manifest.kind, spec);
+            if let Some(resource) = manifest.resource(&mut problems) {
+                self.read.leaves_out_workers |= leaves_out;
+                self.warn(&resource, warned.unwrap_or_default());
+                self.found(resource, place, &mut problems);
+            }
         }
         self.problems.extend(problems.end());
         if self.problems.len() >= PROBLEMS_MAX {
@@ -188,11 +215,22 @@ impl Reader {
         }
     }
 
+    fn warn(&mut self, resource: &Resource, warned: Vec<(String, String)>) {
+        let warnings = &mut self.read.warnings;
+        let room = PROBLEMS_MAX.saturating_sub(warnings.len());
+        let warned = warned.into_iter().take(room);
+        warnings.extend(warned.map(|(path, reason)| Problem {
+            resource: resource.id().to_string(),
+            path,
+            reason,
+        }));
+    }
+
     fn found(&mut self, resource: Resource, place: &str, problems: &mut Problems) {
         match self.places.entry(resource.id()) {
             btree_map::Entry::Vacant(entry) => {
                 entry.insert(place.to_owned());
-                self.resources.push(resource);
+                self.read.resources.push(resource);
             }
             btree_map::Entry::Occupied(entry) => {
                 let reason = format!("{place} is another manifest of it, after {}", entry.get());

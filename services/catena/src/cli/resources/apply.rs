@@ -77,7 +77,12 @@ pub async fn apply(
         expected: Vec::new(),
     };
     match request(client.apply_resources(asked)).await? {
-        Ok(answer) => Ok(answer.resources),
+        Ok(answer) => {
+            for warning in answer.warnings {
+                eprintln!("warning: {warning}");
+            }
+            Ok(answer.resources)
+        }
         Err(refused) => bail!("{}", refusal::said(&refused, files)),
     }
 }

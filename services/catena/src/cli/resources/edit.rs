@@ -111,7 +111,12 @@ fn apply(
             }],
         };
         match request(client.apply_resources(asked)).await? {
-            Ok(_) => Ok(Ok(())),
+            Ok(answer) => {
+                for warning in answer.warnings {
+                    eprintln!("warning: {warning}");
+                }
+                Ok(Ok(()))
+            }
             Err(refused) if refused.code() == Code::InvalidArgument => {
                 let mut problems = refusal::problems(&refused, &[]);
                 if problems.is_empty() {
