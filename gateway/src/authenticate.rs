@@ -13,7 +13,12 @@ use catena_mqtt::ReasonCode;
 use catena_shard::ConnId;
 use tokio::task::{AbortHandle, spawn_local};
 
-use crate::{clients::Came, router::Router, worker::Shared};
+use crate::{
+    clients::{Came, Client},
+    proofs::Proof,
+    router::Router,
+    worker::Shared,
+};
 
 /// A question that is not answered yet. Dropped, it is forgotten.
 #[derive(Debug)]
@@ -52,7 +57,7 @@ pub(crate) fn authenticate(
     let task = spawn_local(async move {
         let verdict = ask(&authenticator, credentials, is_again).await;
         drop(seat);
-        worker.authenticated(conn, verdict);
+        worker.authenticated(conn, verdict, &authenticator);
     });
     // One that was there before is of no use any more.
     *asking.call = Some(Call(task.abort_handle()));
@@ -120,13 +125,14 @@ async fn ask(authenticator: &Authenticator, credentials: Credentials, is_again: 
 }
 
 impl Shared {
-    fn authenticated(self: Rc<Shared>, conn: ConnId, verdict: Verdict) {
+    fn authenticated(self: Rc<Shared>, conn: ConnId, verdict: Verdict, by: &Authenticator) {
         let now = self.now();
         let clients = &mut *self.clients.borrow_mut();
         let router = &mut *self.router.borrow_mut();
         let Some(client) = clients.get_mut(conn).filter(|client| !client.is_closed) else {
             return;
         };
+        let verdict = client.doubt(verdict, by);
         if let Verdict::Refused { reason, why } = &verdict {
             let came = &client.came;
             let listener = &came.entrance.listener;
@@ -138,6 +144,31 @@ impl Shared {
         client.handle(Input::Authenticated(Box::new(outcome)), now, router);
         client.call = None;
         client.wake();
+    }
+}
+
+impl Client {
+    /// The verdict, unless what it was decided by has changed meanwhile, so that it would be another.
+    fn doubt(&mut self, verdict: Verdict, by: &Authenticator) -> Verdict {
+        let Verdict::Accepted {
+            username, method, ..
+        } = &verdict
+        else {
+            return verdict;
+        };
+        let proof = Proof {
+            by: by.name().clone(),
+            method: *method,
+        };
+        let rules = self.came.entrance.rules();
+        if std::mem::take(&mut self.is_doubted)
+            && let Some(authenticator) = &rules.authentication
+            && let Err((reason, why)) = proof.holds(authenticator, username.as_ref(), &self.came)
+        {
+            return Verdict::Refused { reason, why };
+        }
+        self.proof = Some(proof);
+        verdict
     }
 }
 

@@ -11,6 +11,7 @@ use slab::Slab;
 use crate::{
     authenticate::Call,
     entrance::Entrance,
+    proofs::Proof,
     router::{Router, View},
 };
 
@@ -30,6 +31,10 @@ pub(crate) struct Client {
     pub came: Came,
     /// Who the client is, is asked.
     pub call: Option<Call>,
+    /// How it has proved who it is; `None` also for who need not.
+    pub proof: Option<Proof>,
+    /// What decides who it is has changed while it was asked.
+    pub is_doubted: bool,
     pub protocol: Connection,
     pub output: Output,
     /// The task that owns the socket, unless it is awake.
@@ -66,6 +71,8 @@ impl Clients {
             id,
             came,
             call: None,
+            proof: None,
+            is_doubted: false,
             protocol: Connection::new(settings, policy, id, entropy, now),
             output: Output::default(),
             task: None,

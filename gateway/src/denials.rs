@@ -9,9 +9,16 @@ use tracing::info;
 
 use crate::limits::{DENIALS_LOGGED_BYTES, DENIALS_LOGGED_MAX, DENIALS_LOGGED_MS};
 
-/// How many denials were logged of late, by one worker.
+/// How much was logged of late, by one worker: strangers who are refused must not hide what known clients are denied.
 #[derive(Debug, Default)]
 pub(crate) struct Denials {
+    denials: Lines,
+    refusals: Lines,
+}
+
+/// Lines of one kind.
+#[derive(Debug, Default)]
+struct Lines {
     /// Since when `logged` counts.
     since: Now,
     logged: u32,
@@ -22,7 +29,7 @@ pub(crate) struct Denials {
 impl Denials {
     /// Logs a denial, unless many were logged in a short time; the next line then tells how many were left out.
     pub fn log(&mut self, denial: &Denial<'_>, conn: ConnId, now: Now) {
-        let Some(left_out) = self.make_room(now) else {
+        let Some(left_out) = self.denials.make_room(now) else {
             return;
         };
         info!(
@@ -46,12 +53,14 @@ impl Denials {
         why: &str,
         now: Now,
     ) {
-        let Some(left_out) = self.make_room(now) else {
+        let Some(left_out) = self.refusals.make_room(now) else {
             return;
         };
         info!(listener, %peer, ?reason, why, left_out, "refused");
     }
+}
 
+impl Lines {
     /// Whether there is room for a line; and how many had none since the last one.
     fn make_room(&mut self, now: Now) -> Option<u64> {
         if now >= self.since.plus_millis(DENIALS_LOGGED_MS) {
@@ -82,15 +91,26 @@ mod tests {
     // One client could fill the disk with its log lines.
     #[test]
     fn what_is_too_much_is_counted() {
-        let mut denials = Denials::default();
+        let mut lines = Lines::default();
         for _ in 0..DENIALS_LOGGED_MAX {
-            assert_eq!(denials.make_room(Now(0)), Some(0));
+            assert_eq!(lines.make_room(Now(0)), Some(0));
         }
         for _ in 0..5 {
-            assert_eq!(denials.make_room(Now(DENIALS_LOGGED_MS - 1)), None);
+            assert_eq!(lines.make_room(Now(DENIALS_LOGGED_MS - 1)), None);
         }
-        assert_eq!(denials.make_room(Now(DENIALS_LOGGED_MS)), Some(5));
-        assert_eq!(denials.make_room(Now(DENIALS_LOGGED_MS)), Some(0));
+        assert_eq!(lines.make_room(Now(DENIALS_LOGGED_MS)), Some(5));
+        assert_eq!(lines.make_room(Now(DENIALS_LOGGED_MS)), Some(0));
+    }
+
+    // Who floods a port with wrong passwords would hide what a client of his tries meanwhile.
+    #[test]
+    fn refusals_leave_room_for_denials() {
+        let mut denials = Denials::default();
+        let peer = ([127, 0, 0, 1], 1).into();
+        for _ in 0..2 * DENIALS_LOGGED_MAX {
+            denials.log_refusal("default", peer, ReasonCode::NotAuthorized, "why", Now(0));
+        }
+        assert_eq!(denials.denials.make_room(Now(0)), Some(0));
     }
 
     // A topic may have 64 KiB.

@@ -11,7 +11,7 @@ use catena_resources::listener::{Compatibility, Protocol, ProxyProtocol};
 use catena_runtime::shutdown::{self, Shutdown, Trigger};
 use rustls::ServerConfig;
 
-use crate::{limits::OPENINGS_MAX, room::Room};
+use crate::{openings::Openings, room::Room, stream::Origins};
 
 /// An open port, as its connections see it. It is another one once the port was closed and opened anew.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Entrance {
     /// Open connections of the port.
     pub room: Arc<Room>,
     /// Those of them that are not yet so far that MQTT can begin.
-    pub openings: Arc<Room>,
+    pub openings: Arc<Openings>,
     /// New connections in a second; 0: as many as come.
     rate_max: AtomicU32,
     rules: RwLock<Arc<Rules>>,
@@ -40,6 +40,7 @@ pub(crate) struct Rules {
     pub authentication: Option<Arc<Authenticator>>,
     pub policy: Option<Arc<Policy>>,
     pub compatibility: Compatibility,
+    pub origins: Origins,
 }
 
 impl Entrance {
@@ -55,7 +56,7 @@ impl Entrance {
             protocol,
             proxy,
             room: Room::new(usize::MAX),
-            openings: Room::new(OPENINGS_MAX),
+            openings: Openings::new(),
             rate_max: AtomicU32::new(0),
             rules: RwLock::new(Arc::new(rules)),
             close,

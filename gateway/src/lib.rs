@@ -21,6 +21,8 @@ mod cut;
 mod denials;
 mod entrance;
 mod link;
+mod openings;
+mod proofs;
 mod room;
 mod router;
 mod stream;

@@ -45,6 +45,16 @@ pub const FRAME_OUT_BYTES: usize = 64 * 1024;
 /// closed at once and counted: each holds memory, and a slow client may take [`CONNECT_MS`] for it.
 pub const OPENINGS_MAX: usize = 2_048;
 
+/// Of them, those that anybody may have, whoever has the others.
+pub const OPENINGS_FREE: usize = 1_024;
+
+/// Openings of one address, or of one network of IPv6 (/64), once there are more than [`OPENINGS_FREE`] of all: one machine then
+/// has so many and no more. A load balancer that says who connects may have all of them.
+pub const OPENINGS_PER_ADDRESS_MAX: u16 = 64;
+
+/// Counters of addresses: those that share one share its bound.
+pub const OPENING_ADDRESSES: usize = 4_096;
+
 /// Authentications of one worker that wait for an answer. Beyond it clients are told that the server is busy.
 pub const AUTHENTICATIONS_MAX: usize = 4_096;
 
@@ -53,6 +63,9 @@ pub const CERTIFICATES_MAX: usize = 10;
 
 /// Milliseconds after which a port that cannot be opened, or whose certificate cannot be loaded, is tried again.
 pub const PORT_RETRY_MS: u64 = 1_000;
+
+/// Clients whose proofs are looked at again before others have their turn: a certificate takes some tenths of a millisecond.
+pub const PROVED_AT_ONCE: usize = 16;
 
 /// Clients that are told of a change of their port before others have their turn.
 pub const TOLD_AT_ONCE: usize = 256;
@@ -119,7 +132,8 @@ pub const ABANDON_MS: u64 = 1_000;
 /// Milliseconds that clients have to leave when the gateway drains.
 pub const DRAIN_MS: u64 = 10_000;
 
-/// Lines of a worker about what policies did not allow, in [`DENIALS_LOGGED_MS`]. The rest is counted.
+/// Lines of a worker about what policies did not allow, in [`DENIALS_LOGGED_MS`], and as many about clients that were refused.
+/// The rest is counted.
 pub const DENIALS_LOGGED_MAX: u32 = 10;
 
 /// Bytes of a topic, filter, client id or username in such a line.
@@ -132,5 +146,6 @@ pub const DENIALS_LOGGED_MS: u64 = 10_000;
 pub const SUMMARY_SECONDS: u64 = 60;
 
 const _: () = assert!(READ_ROOM_BYTES < READ_CHUNK_BYTES);
+const _: () = assert!(OPENINGS_FREE < OPENINGS_MAX && OPENINGS_MAX <= u16::MAX as usize);
 const _: () = assert!(LARGE_PACKET_BYTES <= READ_CHUNK_BYTES - READ_ROOM_BYTES);
 const _: () = assert!(SPARE_BUFFER_BYTES <= HIGH_WATER_BYTES);

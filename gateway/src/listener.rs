@@ -37,6 +37,13 @@ pub struct Listener {
     address: SocketAddr,
 }
 
+/// An open port whose clients the system tells this thread of.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    socket: tokio::net::TcpListener,
+    address: SocketAddr,
+}
+
 /// A port that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}")]
@@ -133,6 +140,17 @@ impl Listener {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+
+    /// Has the system watch it for this thread.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn watched(self) -> Result<Watched, BindError> {
+        let Listener { socket, address } = self;
+        let socket = tokio::net::TcpListener::from_std(socket)
+            .map_err(|source| BindError { address, source })?;
+        Ok(Watched { socket, address })
+    }
 }
 
 /// Where accepted sockets go, and what is common to those of all ports.
@@ -149,13 +167,8 @@ pub(crate) struct Deal {
 /// Accepts until the gateway drains or its life is over. Dropped, it closes the port.
 ///
 /// Sockets are dealt round robin: connections live long, so an even number of them is an even load.
-pub(crate) async fn accept(listener: Listener, entrance: Arc<Entrance>, mut deal: Deal) {
-    let Listener { socket, address } = listener;
-    let socket = match tokio::net::TcpListener::from_std(socket) {
-        Ok(socket) => socket,
-        // Without its listener the broker is nothing.
-        Err(error) => panic!("the system watches no listener: {error}"),
-    };
+pub(crate) async fn accept(listener: Watched, entrance: Arc<Entrance>, mut deal: Deal) {
+    let Watched { socket, address } = listener;
     // Not all ports begin with the same worker.
     let mut next = usize::from(address.port());
     let mut rate = Rate::new(Instant::now());

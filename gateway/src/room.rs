@@ -30,6 +30,11 @@ impl Room {
         (self.open.fetch_add(1, Ordering::Relaxed) < self.max()).then_some(seat)
     }
 
+    /// Seats that are taken.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
     pub fn max(&self) -> usize {
         self.max.load(Ordering::Relaxed)
     }

@@ -17,7 +17,7 @@ use catena_chain::Incarnation;
 use catena_connection::{Input, Settings, input::Now};
 use catena_membership::Cluster;
 use catena_mqtt::ReasonCode;
-use catena_resources::listener::Compatibility;
+use catena_resources::listener::{Compatibility, ProxyProtocol};
 use catena_runtime::shutdown::{Shutdown, Trigger};
 use catena_shard::{ConnId, Origin};
 use catena_transport::Dial;
@@ -55,6 +55,8 @@ pub(crate) enum News {
     Closed(Arc<Entrance>, ReasonCode),
     /// The port has another policy, or the policy has changed `[F-90]`.
     Policy(Arc<Entrance>),
+    /// Who decides who the clients of the port are has changed, or what that is decided by.
+    Proofs(Arc<Entrance>),
 }
 
 /// A socket that was dealt to a worker.
@@ -171,6 +173,9 @@ impl Worker {
                         let input = move || Input::Policy(rules.rules().policy.clone());
                         spawn_local(shared.clone().tell(entrance, input));
                     }
+                    Some(News::Proofs(entrance)) => {
+                        spawn_local(shared.clone().prove(entrance));
+                    }
                     None => break,
                 },
                 () = self.shutdown.begun() => break,
@@ -233,15 +238,17 @@ impl Shared {
             };
             return self.serve(opened, entrance, seats, connect_by);
         }
-        let Some(opening) = entrance.openings.enter() else {
+        // Of a balancer nobody knows yet for whom it comes.
+        let says_who = entrance.proxy != ProxyProtocol::Disabled;
+        let address = (!says_who).then(|| peer.ip());
+        let Some(opening) = entrance.openings.enter(address) else {
             self.counters.over_openings.add();
             return;
         };
         let worker = self.clone();
         // Apart from the connection's task, which would keep the memory that this needs.
         spawn_local(async move {
-            let tls = rules.tls.clone();
-            let opening_up = open(socket, peer, &entrance, tls);
+            let opening_up = open(socket, peer, &entrance, &rules);
             if let Some(opened) = worker.opened(opening_up, &entrance, connect_by).await {
                 worker.serve(opened, entrance.clone(), seats, connect_by);
             }

@@ -35,6 +35,7 @@ use crate::{
         tls,
         wanted::{Wanted, wanted},
     },
+    stream::Origins,
     worker::News,
 };
 
@@ -44,6 +45,8 @@ pub(crate) struct Keeper {
     deal: Deal,
     cluster: watch::Receiver<Arc<Cluster>>,
     secrets: Secrets,
+    /// Counts changes of secrets.
+    changes: watch::Receiver<u64>,
     told: watch::Sender<Option<Arc<[PortStatus]>>>,
     own: Vec<Listener>,
     taken: Vec<Listener>,
@@ -58,6 +61,8 @@ struct Port {
     wanted: Wanted,
     open: Option<Open>,
     certificate: Option<Certificate>,
+    /// The change of secrets after which clients were looked at.
+    proofs_at: u64,
     problem: Option<String>,
 }
 
@@ -82,6 +87,7 @@ impl Keeper {
         Keeper {
             deal,
             cluster: config.cluster.clone(),
+            changes: config.secrets.changed(),
             secrets: config.secrets.clone(),
             told: config.ports.clone(),
             own: listeners.own,
@@ -138,7 +144,19 @@ impl Keeper {
                 ProxyProtocol::Disabled,
                 Rules::default(),
             );
-            spawn_local(accept(listener, Arc::new(entrance), self.deal.clone()));
+            match listener.watched() {
+                Ok(watched) => {
+                    spawn_local(accept(watched, Arc::new(entrance), self.deal.clone()));
+                }
+                Err(error) => {
+                    let problem = format!("{error}: {}", error.source);
+                    warn!(listener = OWN, problem, "the port is closed");
+                    if let Some(status) = own.last_mut() {
+                        status.is_open = false;
+                        status.problem = Some(problem);
+                    }
+                }
+            }
         }
         own
     }
@@ -164,6 +182,7 @@ impl Keeper {
                 wanted: wanted.clone(),
                 open: None,
                 certificate: None,
+                proofs_at: *self.changes.borrow(),
                 problem: None,
             });
             port.wanted = wanted;
@@ -201,6 +220,7 @@ impl Keeper {
 
     /// Opens the port if it can be, and brings an open one up to date. What is wrong is told, also with an open one.
     async fn keep_port(&mut self, port: &mut Port) -> Result<Option<String>, String> {
+        self.keep_proofs(port).await;
         let authentication = self.made.authenticator(&port.wanted, &self.resources)?;
         let policy = self.made.policy(&port.wanted, &self.resources)?;
         let asks_for_certificate = authentication
@@ -226,6 +246,7 @@ impl Keeper {
             authentication,
             policy,
             compatibility: port.wanted.port.compatibility,
+            origins: Origins::of(&port.wanted.port),
         };
         match &mut port.open {
             Some(open) => open.made_of = made_of,
@@ -233,11 +254,14 @@ impl Keeper {
         }
         if let Some(open) = &port.open {
             let before = open.entrance.rules();
-            let is_same_policy = match (&before.policy, &rules.policy) {
-                (Some(before), Some(after)) => Arc::ptr_eq(before, after),
-                (before, after) => before.is_none() && after.is_none(),
-            };
+            let is_same_policy = is_same(before.policy.as_ref(), rules.policy.as_ref());
+            let authentication = rules.authentication.as_ref();
+            let is_asked_otherwise = authentication.is_some()
+                && !is_same(before.authentication.as_ref(), authentication);
             open.entrance.set_rules(rules);
+            if is_asked_otherwise {
+                self.deal.tell(|| News::Proofs(open.entrance.clone())).await;
+            }
             if !is_same_policy {
                 self.deal.tell(|| News::Policy(open.entrance.clone())).await;
             }
@@ -246,6 +270,18 @@ impl Keeper {
                 .set_limits(spec.max_connections, spec.max_connect_rate);
         }
         Ok((!problems.is_empty()).then(|| problems.join("; ")))
+    }
+
+    /// When secrets have changed, clients may not be who they were, whatever else is to be said of the port.
+    async fn keep_proofs(&self, port: &mut Port) {
+        let changes = *self.changes.borrow();
+        let is_news = changes != std::mem::replace(&mut port.proofs_at, changes);
+        if is_news
+            && let Some(open) = &port.open
+            && open.entrance.rules().authentication.is_some()
+        {
+            self.deal.tell(|| News::Proofs(open.entrance.clone())).await;
+        }
     }
 
     fn keep_certificate(&mut self, port: &mut Port) -> Result<Option<String>, String> {
@@ -268,7 +304,8 @@ impl Keeper {
     }
 
     fn open(&mut self, wanted: &Wanted, made_of: Option<TlsParts>) -> Result<Open, String> {
-        let listener = self.listen(wanted)?;
+        let listener = self.listen(wanted)?.watched();
+        let listener = listener.map_err(|error| format!("{error}: {}", error.source))?;
         let spec = &wanted.port;
         let entrance = Arc::new(Entrance::new(
             wanted.listener.clone(),
@@ -317,6 +354,13 @@ impl Keeper {
             *told = Some(all);
             is_news
         });
+    }
+}
+
+fn is_same<T>(before: Option<&Arc<T>>, after: Option<&Arc<T>>) -> bool {
+    match (before, after) {
+        (Some(before), Some(after)) => Arc::ptr_eq(before, after),
+        (before, after) => before.is_none() && after.is_none(),
     }
 }
 

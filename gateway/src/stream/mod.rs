@@ -5,6 +5,7 @@
 
 mod frames;
 pub(crate) mod open;
+mod origins;
 mod proxy;
 mod upgrade;
 mod web_socket;
@@ -21,6 +22,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
+pub(crate) use self::origins::Origins;
 use self::web_socket::WebSocket;
 
 /// A client's way to us. What is not plain TCP has its state behind a pointer.

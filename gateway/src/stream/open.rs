@@ -2,15 +2,18 @@
 //!
 //! Each connection does this on its worker, with the time that it has for CONNECT, and never in the loop that accepts.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr};
 
 use catena_resources::listener::Protocol;
-use rustls::{ServerConfig, pki_types::CertificateDer};
+use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::{Stream, proxy, upgrade};
-use crate::{entrance::Entrance, limits::CERTIFICATES_MAX};
+use crate::{
+    entrance::{Entrance, Rules},
+    limits::CERTIFICATES_MAX,
+};
 
 /// A connection on which MQTT may begin.
 #[derive(Debug)]
@@ -40,13 +43,16 @@ pub(crate) async fn open(
     mut socket: TcpStream,
     peer: SocketAddr,
     entrance: &Entrance,
-    tls: Option<Arc<ServerConfig>>,
+    rules: &Rules,
 ) -> Result<Opened, Error> {
     let peer = proxy::take(&mut socket, entrance.proxy, peer).await?;
-    let Some(tls) = tls else {
+    let origins = &rules.origins;
+    let Some(tls) = rules.tls.clone() else {
         let stream = match entrance.protocol {
             Protocol::Mqtt => Stream::Tcp(socket),
-            Protocol::WebSockets => Stream::WebSocket(Box::new(upgrade::upgrade(socket).await?)),
+            Protocol::WebSockets => {
+                Stream::WebSocket(Box::new(upgrade::upgrade(socket, origins).await?))
+            }
         };
         return Ok(Opened {
             stream,
@@ -63,7 +69,9 @@ pub(crate) async fn open(
     let certificates = shown.to_vec().into_boxed_slice();
     let stream = match entrance.protocol {
         Protocol::Mqtt => Stream::Tls(Box::new(tls)),
-        Protocol::WebSockets => Stream::SecureWebSocket(Box::new(upgrade::upgrade(tls).await?)),
+        Protocol::WebSockets => {
+            Stream::SecureWebSocket(Box::new(upgrade::upgrade(tls, origins).await?))
+        }
     };
     Ok(Opened {
         stream,
@@ -76,8 +84,10 @@ pub(crate) async fn open(
 mod tests {
     use catena_pki::{Served, certified_key};
     use catena_resources::listener::ProxyProtocol;
+    use std::sync::Arc;
+
     use rustls::{
-        ClientConfig, RootCertStore,
+        ClientConfig, RootCertStore, ServerConfig,
         pki_types::{PrivateKeyDer, ServerName, pem::PemObject},
     };
     use tokio::{
@@ -87,7 +97,7 @@ mod tests {
     use tokio_rustls::TlsConnector;
 
     use super::*;
-    use crate::{entrance::Rules, ports::tls};
+    use crate::ports::tls;
 
     struct Certificate {
         chain: String,
@@ -139,6 +149,13 @@ mod tests {
         (client, server, peer)
     }
 
+    fn rules(config: &Arc<ServerConfig>) -> Rules {
+        Rules {
+            tls: Some(config.clone()),
+            ..Rules::default()
+        }
+    }
+
     fn entrance(protocol: Protocol) -> Entrance {
         let proxy = ProxyProtocol::Disabled;
         Entrance::new("test".to_owned(), protocol, proxy, Rules::default())
@@ -153,11 +170,11 @@ mod tests {
             let (socket, accepted, peer) = pair().await;
             let connector = TlsConnector::from(Arc::new(client(&certificate, shows)));
             let name = ServerName::try_from("localhost").unwrap();
-            let config = server(&served, asks, Protocol::Mqtt);
+            let rules = rules(&server(&served, asks, Protocol::Mqtt));
             let entrance = entrance(Protocol::Mqtt);
             let (connected, opened) = tokio::join!(
                 connector.connect(name, socket),
-                open(accepted, peer, &entrance, Some(config))
+                open(accepted, peer, &entrance, &rules)
             );
             let (mut connected, mut opened) = (connected.unwrap(), opened.unwrap());
             assert_eq!(opened.certificates.len(), seen);
@@ -186,7 +203,7 @@ mod tests {
     async fn a_new_certificate_is_shown_to_who_comes_then() {
         let (first, second) = (certificate(), certificate());
         let served = served(&first);
-        let config = server(&served, false, Protocol::Mqtt);
+        let rules = rules(&server(&served, false, Protocol::Mqtt));
         for (shown, trusted, is_believed) in [
             (&first, &first, true),
             (&second, &first, false),
@@ -199,7 +216,7 @@ mod tests {
             let entrance = entrance(Protocol::Mqtt);
             let (connected, opened) = tokio::join!(
                 connector.connect(name, socket),
-                open(accepted, peer, &entrance, Some(config.clone()))
+                open(accepted, peer, &entrance, &rules)
             );
             assert_eq!(connected.is_ok(), is_believed);
             assert_eq!(opened.is_ok(), is_believed);
@@ -226,7 +243,8 @@ mod tests {
                     let _ = socket.write_all(bytes).await;
                     let _ = socket.shutdown().await;
                 };
-                let opening = open(accepted, peer, &entrance, Some(config));
+                let rules = rules(&config);
+                let opening = open(accepted, peer, &entrance, &rules);
                 let (opened, ()) = tokio::join!(opening, write);
                 assert!(matches!(opened, Err(Error::Tls(_))), "{opened:?}");
             }

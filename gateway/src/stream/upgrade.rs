@@ -9,7 +9,10 @@ use tungstenite::handshake::{
     server::{Request, Response, create_response, write_response},
 };
 
-use crate::{limits::UPGRADE_BYTES, stream::web_socket::WebSocket};
+use crate::{
+    limits::UPGRADE_BYTES,
+    stream::{origins::Origins, web_socket::WebSocket},
+};
 
 /// Where MQTT is found.
 const PATHS: [&str; 2] = ["/mqtt", "/"];
@@ -29,6 +32,10 @@ pub(crate) enum Error {
     Path,
     #[error("the subprotocol mqtt is not among those that are offered")]
     Subprotocol,
+    #[error(
+        "pages of this origin may not connect here: allowedOrigins of the port names those that may"
+    )]
+    Origin,
     #[error("the socket ended within the request: {0}")]
     Broken(#[from] io::Error),
 }
@@ -40,6 +47,7 @@ impl Error {
             Error::TooLong => Some("431 Request Header Fields Too Large"),
             Error::Malformed(_) | Error::Subprotocol => Some("400 Bad Request"),
             Error::Path => Some("404 Not Found"),
+            Error::Origin => Some("403 Forbidden"),
             Error::Broken(_) => None,
         }
     }
@@ -48,8 +56,9 @@ impl Error {
 /// Reads the request and answers it.
 pub(crate) async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
+    origins: &Origins,
 ) -> Result<WebSocket<S>, Error> {
-    match answer(&mut stream).await {
+    match answer(&mut stream, origins).await {
         Ok((response, early)) => {
             stream.write_all(&response).await?;
             stream.flush().await?;
@@ -73,7 +82,10 @@ pub(crate) async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// The answer to the request, and what came behind it.
-async fn answer<S: AsyncRead + Unpin>(stream: &mut S) -> Result<(Vec<u8>, Bytes), Error> {
+async fn answer<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    origins: &Origins,
+) -> Result<(Vec<u8>, Bytes), Error> {
     let mut head = BytesMut::new();
     let (length, request) = loop {
         if head.len() >= UPGRADE_BYTES {
@@ -90,6 +102,9 @@ async fn answer<S: AsyncRead + Unpin>(stream: &mut S) -> Result<(Vec<u8>, Bytes)
     };
     if !PATHS.contains(&request.uri().path()) {
         return Err(Error::Path);
+    }
+    if !origins.allow(request.headers()) {
+        return Err(Error::Origin);
     }
     let mut response = create_response(&request).map_err(malformed)?;
     // v5 [MQTT-6.0.0-3], [MQTT-6.0.0-4], v3.1.1 [MQTT-6.0.0-3], [MQTT-6.0.0-4]
@@ -142,6 +157,10 @@ mod tests {
 
     /// The status and the subprotocol of the answer.
     async fn ask(bytes: &[u8], piece: usize) -> (String, Option<String>) {
+        ask_port(&Origins::Any, bytes, piece).await
+    }
+
+    async fn ask_port(origins: &Origins, bytes: &[u8], piece: usize) -> (String, Option<String>) {
         let (mut client, server) = duplex(64 * 1024);
         let write = async {
             for piece in bytes.chunks(piece) {
@@ -152,7 +171,7 @@ mod tests {
             let count = client.read(&mut answer).await.unwrap();
             String::from_utf8(answer[..count].to_vec()).unwrap()
         };
-        let (answer, _) = tokio::join!(write, upgrade(server));
+        let (answer, _) = tokio::join!(write, upgrade(server, origins));
         let mut lines = answer.lines();
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().to_owned();
         let protocol = lines.find_map(|line| {
@@ -199,6 +218,10 @@ mod tests {
         assert_eq!(status("GET /mqtt HTTP/1.1\r\nHost: x\r\n\r\n").await, "400");
         let posted = request("/mqtt", mqtt, "").replacen("GET", "POST", 1);
         assert_eq!(status(&posted).await, "400");
+        let page = format!("{mqtt}Origin: https://elsewhere.example\r\n");
+        let asked = request("/mqtt", &page, "");
+        let (forbidden, _) = ask_port(&Origins::SameHost, asked.as_bytes(), 10_000).await;
+        assert_eq!((&*status(&asked).await, &*forbidden), ("101", "403"));
         assert_eq!(status("\x10\x0c\0\x04MQTT\x05\x02\0\0\0\0\0").await, "400");
         let long = format!("X: {}\r\n", "x".repeat(UPGRADE_BYTES));
         assert_eq!(status(&request("/mqtt", mqtt, &long)).await, "431");

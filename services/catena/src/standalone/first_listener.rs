@@ -47,6 +47,7 @@ pub async fn make(
         tls: None,
         proxy_protocol: ProxyProtocol::Disabled,
         compatibility: Compatibility::None,
+        allowed_origins: None,
         max_connections: None,
         max_connect_rate: None,
     };

@@ -81,7 +81,7 @@ impl Connection {
     }
 
     /// The username that was authenticated.
-    pub(crate) fn username(&self) -> Option<&ByteString> {
+    pub fn username(&self) -> Option<&ByteString> {
         self.guard.as_ref()?.identity.username.as_ref()
     }
 

@@ -93,6 +93,23 @@ pub(crate) fn url(text: &str, schemes: &[&str]) -> Result<(), String> {
     Err(format!("{}: must be {}", shown(text), forms.join(" or ")))
 }
 
+/// Where a web page comes from, as browsers say it: `https://app.example`, `null`; or `*`.
+pub(crate) fn origin(text: &str) -> Result<(), String> {
+    let is_page = text.split_once("://").is_some_and(|(scheme, host)| {
+        let of_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.chars().all(of_scheme)
+            && is_host_port(host, false)
+    });
+    if is_page || matches!(text, "*" | "null") {
+        return Ok(());
+    }
+    Err(format!(
+        "{}: must be SCHEME://HOST[:PORT] without a path, as https://app.example, or null, or *",
+        shown(text)
+    ))
+}
+
 /// The name of an HTTP header.
 pub(crate) fn header_name(text: &str) -> Result<(), String> {
     let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
@@ -246,6 +263,32 @@ mod tests {
             dns_name,
             &["a", "A.b", "*.a.b"],
             &["", "*", "a.*.b", "a..b", "a b"],
+        );
+    }
+
+    // What no browser sends would keep out the page that was meant.
+    #[test]
+    fn origins_have_no_path() {
+        verdicts(
+            origin,
+            &[
+                "https://app.example",
+                "http://a:8080",
+                "app://localhost",
+                "http://[::1]:1",
+                "null",
+                "*",
+            ],
+            &[
+                "",
+                "app.example",
+                "https://",
+                "https://a/",
+                "https://a/b",
+                "*.example",
+                "https://*",
+                "https://a:b",
+            ],
         );
     }
 

@@ -60,6 +60,12 @@ pub struct Port {
     /// + Whose limits CONNACK tells.
     #[serde(default)]
     pub compatibility: Compatibility,
+    /// + Origins of web pages that may connect, with WebSockets only: `https://app.example`, `null` (files), `*` (any).
+    ///
+    /// Without it any may where clients prove who they are, and elsewhere those of the host that they connect to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub allowed_origins: Option<Vec<String>>,
     /// + Open connections per gateway. Without it the open files of the process are the limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4294967295u32))]

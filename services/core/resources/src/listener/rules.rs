@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{BrokerListener, Port, ServiceType, Tls, TlsMode};
+use super::{BrokerListener, Port, Protocol, ServiceType, Tls, TlsMode};
 use crate::{
     form,
     problem::Problems,
-    rules::{Rules, each, optional, settings},
+    rules::{Rules, each, each_text, optional, settings},
 };
 
 impl Rules for BrokerListener {
@@ -70,6 +70,15 @@ impl Rules for Port {
                 "needs an authenticationRef: nothing is known of anonymous clients",
             );
         }
+        let origins = format!("{at}.allowedOrigins");
+        settings(
+            problems,
+            (&format!("{at}.protocol"), self.protocol),
+            (&origins, self.allowed_origins.is_some()),
+            (self.protocol == Protocol::WebSockets, false),
+        );
+        let named = self.allowed_origins.as_deref().unwrap_or_default();
+        each_text(named, &origins, problems, form::origin);
         if let Some(tls) = &self.tls {
             tls.rules(&format!("{at}.tls"), problems);
         }

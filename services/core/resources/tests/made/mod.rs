@@ -181,6 +181,9 @@ impl Made {
                 "topics" if method == "connect" => {
                     object.remove(field);
                 }
+                "allowedOrigins" if word(object, "protocol") != "websockets" => {
+                    object.remove(field);
+                }
                 "nodePort" => {
                     object.remove(field);
                 }
@@ -220,6 +223,7 @@ impl Made {
             "level" => &["info", "warn,gateway=debug"],
             "endpoint" | "jwksUri" => &["https://a.example.com:8443/b?c=d", "https://[::1]"],
             "opentelemetryCollectorAddress" => &["collector:4317", "http://collector:4317"],
+            "allowedOrigins" => &["https://a.example:8443", "null", "*"],
             "serverReference" => &["b.example.com:8883"],
             "dns" => &["*.example.com", "a"],
             "kind" => &["Issuer", "ClusterIssuer"],
