@@ -36,6 +36,15 @@ check: protoc ## Check the formatting and run the linter
 deny: deny-installed ## Check the licences and the sources of all dependencies
 	.tools/deny/bin/cargo-deny --log-level error check licenses bans sources
 
+.PHONY: image
+image: protoc containers-installed ## Build the image of a release build, for docker run and compose
+	$(CARGO) build --release --package catena
+	docker/image.sh $(TARGET)/release/catena
+
+.PHONY: image-test
+image-test: broker etcd-installed containers-installed ## Build the image of a test build, run it, and a cluster of it that loses processes
+	tests/deploy/image.py
+
 .PHONY: conformance
 conformance: broker ## Test the statements of MQTT 3.1.1 and 5
 	$(TESTS) --test conformance
@@ -119,6 +128,10 @@ cluster-built: protoc
 .PHONY: clients-installed
 clients-installed:
 	@tests/setup/clients.sh
+
+.PHONY: containers-installed
+containers-installed:
+	@tests/setup/containers.sh
 
 .PHONY: deny-installed
 deny-installed:
