@@ -36,6 +36,14 @@ check: protoc ## Check the formatting and run the linter
 deny: deny-installed ## Check the licences and the sources of all dependencies
 	.tools/deny/bin/cargo-deny --log-level error check licenses bans sources
 
+.PHONY: chart
+chart: broker helm-installed ## Render the Helm chart in many ways and look at what comes of it
+	.tools/helm/bin/python tests/deploy/chart.py
+
+.PHONY: chart-schema
+chart-schema: ## Write the schema of the chart's values from those of the resources
+	tests/deploy/schema.py --write
+
 .PHONY: image
 image: protoc containers-installed ## Build the image of a release build, for docker run and compose
 	$(CARGO) build --release --package catena
@@ -140,6 +148,10 @@ deny-installed:
 .PHONY: etcd-installed
 etcd-installed:
 	@tests/setup/etcd.sh
+
+.PHONY: helm-installed
+helm-installed:
+	@tests/setup/helm.sh
 
 .PHONY: hosts-installed
 hosts-installed:
