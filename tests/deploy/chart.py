@@ -253,6 +253,23 @@ def check_compose():
                     problem(f"compose: {name}", f"catena {role} has no {word}")
 
 
+def check_units():
+    """The units of docs/systemd start a role with variables that it has."""
+    directory = f"{ROOT}/docs/systemd"
+    for file in sorted(os.listdir(directory)):
+        with open(f"{directory}/{file}", encoding="utf-8") as opened:
+            text = opened.read()
+        if file.endswith(".env"):
+            role = file.removesuffix(".env")
+            for word in re.findall(r"CATENA_[A-Z_]+", text):
+                if word not in flags(role):
+                    problem(f"docs/systemd/{file}", f"catena {role} has no {word}")
+        else:
+            (role,) = re.findall(r"^ExecStart=/usr/bin/catena (\S+)$", text, re.M)
+            if f"/etc/catena/{role}.env" not in text or not flags(role):
+                problem(f"docs/systemd/{file}", "does not read the variables of its role")
+
+
 def check_taken(name, things):
     """A control plane takes the resources, by the rules that hold in Kubernetes."""
     with tempfile.TemporaryDirectory(prefix="catena-chart-") as scratch:
@@ -317,6 +334,7 @@ def main():
         check_certificate(name, things)
         check_taken(name, things)
     check_compose()
+    check_units()
     for arguments, word in WRONG:
         done = helm("template", "demo", CHART, *arguments)
         if done.returncode == 0 or word not in done.stderr:
