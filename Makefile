@@ -50,8 +50,8 @@ image: protoc containers-installed ## Build the image of a release build, for do
 	docker/image.sh $(TARGET)/release/catena
 
 .PHONY: image-test
-image-test: broker etcd-installed containers-installed ## Build the image of a test build, run it, and a cluster of it that loses processes
-	tests/deploy/image.py
+image-test: broker etcd-installed containers-installed helm-installed ## Build the image of a test build, run it, and a cluster of it that loses processes
+	.tools/helm/bin/python tests/deploy/image.py
 
 .PHONY: conformance
 conformance: broker ## Test the statements of MQTT 3.1.1 and 5

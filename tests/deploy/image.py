@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Builds the image from a binary that is built, and runs it as Kubernetes and compose would: not as root, with a read-only root.
-Then starts the cluster of docker/compose.yaml, puts `catena verify` on it, and kills one process of each role.
+Then starts the cluster of docker/compose.yaml, puts `catena verify` on it, and kills one process of each role; and the same with the
+pods of the chart.
 
-    CATENA_BIN=target/debug/catena tests/deploy/image.py
+    CATENA_BIN=target/debug/catena .tools/helm/bin/python tests/deploy/image.py
 
 Nothing is pulled: etcd's image is made of this machine's etcd. Docker runs in a network namespace of its own, so that it changes no
 rule of this machine's firewall. Needs root.
@@ -14,6 +15,8 @@ import shutil
 import subprocess
 import tempfile
 import time
+
+import pods
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MIB = 1 << 20
@@ -176,6 +179,43 @@ def cluster_survives(docker):
         wait(f"{service} to be healthy", lambda service=service: is_healthy(service))
 
 
+def chart_makes_a_cluster(docker, scratch):
+    """The pods of the chart find each other and serve; one process of each role is killed under load."""
+    cluster = pods.Pods(docker, scratch, {"catena": IMAGE, "etcd": ETCD})
+    cluster.start()
+
+    def is_whole():
+        return docker("exec", "demo-catena-control-plane-0", "catena", "status", check=False).returncode == 0
+
+    try:
+        wait("the chart's pods", is_whole)
+        code = ""
+        for _ in range(30):
+            code, said = cluster.test()
+            if code == "0":
+                break
+            time.sleep(0.5)
+        if code != "0":
+            raise SystemExit(f"helm's test pod ended with {code}:\n{said}")
+        trust = f"{scratch}/configMap-demo-catena-trust:/trust:ro"
+        load = ["verify", "--broker", "mqtts://demo-catena:883", "--cafile", "/trust/ca.crt", "--duration", "12", "--settle", "30"]
+        name = docker("run", "--detach", *SAFE, "--volume", trust, "--network", pods.NETWORK, IMAGE, *load).stdout.strip()
+        for pod in ("demo-catena-backend-0", "demo-catena-gateway-1", "demo-catena-control-plane-1", "demo-catena-etcd-0"):
+            # The load goes on meanwhile; verify itself judges.
+            time.sleep(2)
+            docker("kill", pod)
+            docker("start", pod)
+            print(f"killed {pod}", flush=True)
+            wait("the cluster to be whole again", is_whole)
+        if docker("wait", name).stdout.strip() != "0":
+            raise SystemExit(f"catena verify found something:\n{docker('logs', name).stdout}")
+    except SystemExit:
+        for pod in docker("ps", "--all", "--format", "{{.Names}}").stdout.split():
+            logs = docker("logs", "--tail", "5", pod, check=False)
+            print(f"--- {pod}\n{logs.stdout}{logs.stderr}")
+        raise
+
+
 def main():
     if os.geteuid() != 0:
         raise SystemExit("this needs root: it starts a Docker daemon of its own")
@@ -191,8 +231,12 @@ def main():
             looks_right(docker, binary)
             runs_alone(docker)
             cluster_survives(docker)
+            docker.compose("down", "--volumes", "--timeout", "1", check=False)
+            chart_makes_a_cluster(docker, scratch)
         finally:
             docker.compose("down", "--volumes", "--timeout", "1", check=False)
+            for container in docker("ps", "--all", "--quiet", check=False).stdout.split():
+                docker("rm", "--force", container, check=False)
             docker.end()
     print(f"the image works; this took {time.monotonic() - started:.0f} s")
 
