@@ -50,6 +50,7 @@ image: protoc containers-installed ## Build the image of a release build, for do
 	docker/image.sh $(TARGET)/release/catena
 
 .PHONY: image-test
+image-test: export PYTHONDONTWRITEBYTECODE = 1
 image-test: broker etcd-installed containers-installed helm-installed ## Build the image of a test build, run it, and a cluster of it that loses processes
 	.tools/helm/bin/python tests/deploy/image.py
 
