@@ -1,0 +1,150 @@
+//! What all states of a volume share: the disk, keys, bounds and figures.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use crate::{
+    disk::Disk,
+    error::{Failure, FailureKind},
+    key::{Key, Keys},
+    switches::{Rule, Switches},
+};
+
+const POISONED: &str = "nothing panics while it holds the keys";
+
+/// How a volume is used.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub keys: Keys,
+    /// Bytes that all states may have together; `None`: as many as the disk has room for.
+    pub bytes_max: Option<u64>,
+    /// Bytes after which a new segment of a log is begun.
+    pub segment_bytes: u64,
+    pub switches: Switches,
+}
+
+impl Options {
+    /// Segments of 64 MiB, as much as there is room for.
+    pub fn new(keys: Keys) -> Options {
+        Options {
+            keys,
+            bytes_max: None,
+            segment_bytes: 64 * 1024 * 1024,
+            switches: Switches::default(),
+        }
+    }
+}
+
+/// Counts since the volume was opened, and how full it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Figures {
+    pub syncs: u64,
+    pub entries: u64,
+    pub bytes_written: u64,
+    pub bytes_used: u64,
+    /// `persistence.maxSize`, or 0.
+    pub bytes_max: u64,
+    /// How long it took to read back what was opened last.
+    pub recovery: Duration,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub disk: Arc<dyn Disk>,
+    pub root: PathBuf,
+    pub segment_bytes: u64,
+    pub switches: Switches,
+    bytes_max: u64,
+    keys: RwLock<Keys>,
+    pub used: AtomicU64,
+    pub syncs: AtomicU64,
+    pub entries: AtomicU64,
+    pub written: AtomicU64,
+    pub recovery_micros: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(disk: Arc<dyn Disk>, root: &Path, options: Options) -> Shared {
+        Shared {
+            disk,
+            root: root.to_owned(),
+            segment_bytes: options.segment_bytes,
+            switches: options.switches,
+            bytes_max: options.bytes_max.unwrap_or(0),
+            keys: RwLock::new(options.keys),
+            used: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
+            entries: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            recovery_micros: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn keys(&self) -> Keys {
+        self.keys.read().expect(POISONED).clone()
+    }
+
+    pub(crate) fn key(&self) -> Key {
+        self.keys.read().expect(POISONED).current.clone()
+    }
+
+    /// From now on `key` is used; the ones before stay readable.
+    pub(crate) fn rotate(&self, key: Key) {
+        let mut keys = self.keys.write().expect(POISONED);
+        if keys.current.id() != key.id() {
+            let before = std::mem::replace(&mut keys.current, key);
+            keys.older.push(before);
+        }
+    }
+
+    /// Takes room for what is about to be written. Meta takes none, so that it can always be written.
+    pub(crate) fn claim(&self, bytes: u64, path: &Path) -> Result<(), Failure> {
+        let used = self.used.fetch_add(bytes, Relaxed) + bytes;
+        if self.bytes_max != 0 && used > self.bytes_max {
+            self.release(bytes);
+            return Err(Failure {
+                kind: FailureKind::Limit,
+                action: "write",
+                path: path.to_owned(),
+                reason: format!(
+                    "persistence.maxSize, {} bytes, is reached: raise it",
+                    self.bytes_max
+                ),
+            });
+        }
+        self.written.fetch_add(bytes, Relaxed);
+        Ok(())
+    }
+
+    pub(crate) fn release(&self, bytes: u64) {
+        // Never below zero, whatever was removed by others.
+        let lower = |used: u64| Some(used.saturating_sub(bytes));
+        self.used.fetch_update(Relaxed, Relaxed, lower).unwrap_or(0);
+    }
+
+    pub(crate) fn sync_names(&self, directory: &Path) -> Result<(), Failure> {
+        if self.switches.keep(Rule::SyncNames) {
+            self.syncs.fetch_add(1, Relaxed);
+            let synced = self.disk.sync_directory(directory);
+            return synced.map_err(|error| Failure::sync(directory, &error));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        Figures {
+            syncs: self.syncs.load(Relaxed),
+            entries: self.entries.load(Relaxed),
+            bytes_written: self.written.load(Relaxed),
+            bytes_used: self.used.load(Relaxed),
+            bytes_max: self.bytes_max,
+            recovery: Duration::from_micros(self.recovery_micros.load(Relaxed)),
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Whole states on a disk that loses, tears and flips.
+
+mod crashes;
+mod damage;
