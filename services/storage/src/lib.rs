@@ -23,6 +23,7 @@ mod switches;
 #[cfg(test)]
 mod tests;
 mod volume;
+mod writer;
 
 pub use error::{Failure, FailureKind, Reason, Unusable};
 pub use frame::Record;
@@ -33,3 +34,4 @@ pub use snapshot::{Finished, SnapshotReader, SnapshotWriter};
 pub use state::{Entries, Identity, State};
 pub use switches::{Rule, Switches};
 pub use volume::{Aside, Found, OpenError, Volume};
+pub use writer::{Change, Event, Journal, WAITING_BYTES_MAX, Writer};
