@@ -269,6 +269,7 @@ impl Thread {
         let Some((mut state, tell)) = self.states.remove(&id) else {
             return;
         };
+        let durable = state.durable();
         let done = match command {
             Command::Adopt(..) => return,
             Command::Append(records) => state.append(&records).map(|()| None),
@@ -293,6 +294,10 @@ impl Thread {
         };
         match done {
             Ok(event) => {
+                // Whatever else is made durable takes the entries before it along.
+                if event.is_some() && state.durable() > durable {
+                    tell(Event::Durable(state.durable()));
+                }
                 event.into_iter().for_each(&tell);
                 self.states.insert(id, (state, tell));
             }

@@ -71,6 +71,21 @@ fn what_is_told_durable_is() {
             other => panic!("{other:?}"),
         }
     }
+    // A change syncs what was appended before it: that must be told too, or its host waits for ever.
+    journals[1]
+        .append(vec![record(101)])
+        .expect("there is room");
+    journals[1].change(Change::Sync(Sync::Interval));
+    journals[1].change(Change::Sync(Sync::Always));
+    let mut is_told = false;
+    loop {
+        match told.recv().expect("the writer lives").1 {
+            Event::Durable(through) => is_told |= through == 101,
+            Event::Changed(Change::Sync(Sync::Always)) => break,
+            _ => {}
+        }
+    }
+    assert!(is_told);
     disk.fail_sync_in(1);
     journals[0]
         .append(vec![record(101)])
@@ -78,17 +93,17 @@ fn what_is_told_durable_is() {
     let (shard, event) = told.recv().expect("the writer lives");
     assert!(shard == 1 && matches!(event, Event::Failed(_)), "{event:?}");
     journals[1]
-        .append(vec![record(101)])
+        .append(vec![record(102)])
         .expect("there is room");
     let (shard, event) = told.recv().expect("the writer lives");
     assert!(
-        shard == 2 && matches!(event, Event::Durable(101)),
+        shard == 2 && matches!(event, Event::Durable(102)),
         "{event:?}"
     );
     disk.cut_power();
     drop((writer, opened));
     match volume().find(ShardId(2)).expect("it works") {
-        Found::State(state) => assert_eq!(state.end().index, 101),
+        Found::State(state) => assert_eq!(state.end().index, 102),
         other => panic!("{other:?}"),
     }
     assert!(matches!(volume().find(ShardId(1)), Ok(Found::Unusable(_))));
