@@ -137,10 +137,8 @@ impl Does {
 pub struct Web {
     pub port: u16,
     seen: Arc<Mutex<Vec<Seen>>>,
-    /// Connections that were made, that there are, and that there were at once.
+    /// Connections that were made.
     pub made: Arc<AtomicUsize>,
-    open: Arc<AtomicUsize>,
-    pub most: Arc<AtomicUsize>,
 }
 
 impl Web {
@@ -181,23 +179,14 @@ impl Web {
             port: listener.local_addr().unwrap().port(),
             seen: Arc::default(),
             made: Arc::default(),
-            open: Arc::default(),
-            most: Arc::default(),
         };
         let does = Arc::new(does);
-        let (seen, made, open, most) = (
-            web.seen.clone(),
-            web.made.clone(),
-            web.open.clone(),
-            web.most.clone(),
-        );
+        let (seen, made) = (web.seen.clone(), web.made.clone());
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 made.fetch_add(1, Ordering::SeqCst);
-                most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                let (acceptor, does, seen, open) =
-                    (acceptor.clone(), does.clone(), seen.clone(), open.clone());
+                let (acceptor, does, seen) = (acceptor.clone(), does.clone(), seen.clone());
                 tokio::spawn(async move {
                     if let Ok(stream) = acceptor.accept(stream).await {
                         let service = service_fn(|request| serve(request, &*does, &seen));
@@ -205,7 +194,6 @@ impl Web {
                             .serve_connection(TokioIo::new(stream), service)
                             .await;
                     }
-                    open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
