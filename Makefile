@@ -24,7 +24,7 @@ cluster: etcd-installed protoc ## Run a whole cluster on this machine (options: 
 	CATENA_BIN=$(TARGET)/release/catena $(CARGO) run --quiet --package catena-tests --bin cluster -- $(ARGS)
 
 .PHONY: test
-test: broker clients-installed etcd-installed ## Run all tests
+test: broker clients-installed etcd-installed prometheus-installed ## Run all tests
 	$(CARGO) test --workspace --no-fail-fast
 
 .PHONY: check
@@ -65,6 +65,10 @@ clients: broker clients-installed ## Test with real clients: mosquitto, paho, MQ
 .PHONY: security
 security: broker clients-installed ## Test who gets in and what they may do, with real clients
 	$(TESTS) --test security
+
+.PHONY: observe
+observe: broker etcd-installed prometheus-installed ## Test metrics, health, logs, traces and the probe
+	$(TESTS) --test observe
 
 .PHONY: bad-input
 bad-input: broker ## Test with broken packets, slow clients and floods
@@ -161,6 +165,10 @@ hosts-installed:
 .PHONY: nats-installed
 nats-installed:
 	@tests/setup/nats.sh
+
+.PHONY: prometheus-installed
+prometheus-installed:
+	@tests/setup/prometheus.sh
 
 .PHONY: protoc
 protoc:

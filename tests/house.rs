@@ -49,6 +49,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("catena-proto", &[]),
     ("catena-runtime", &[]),
     ("catena-secrets", &[]),
+    // What the Broker says of diagnostics is read there.
+    ("catena-telemetry", &["catena-resources", "catena-mqtt"]),
     (
         "catena-authentication",
         &["catena-mqtt", "catena-resources", "catena-secrets"],

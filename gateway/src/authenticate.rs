@@ -133,6 +133,12 @@ impl Shared {
             return;
         };
         let verdict = client.doubt(verdict, by);
+        let traffic = &client.meter.traffic;
+        match &verdict {
+            Verdict::Accepted { .. } => traffic.authenticated.add(),
+            Verdict::Refused { .. } => traffic.not_authenticated.add(),
+            Verdict::TryAgain => traffic.undecided.add(),
+        }
         if let Verdict::Refused { reason, why } = &verdict {
             let came = &client.came;
             let listener = &came.entrance.listener;

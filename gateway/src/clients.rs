@@ -13,6 +13,7 @@ use crate::{
     entrance::Entrance,
     proofs::Proof,
     router::{Router, View},
+    traffic::Meter,
 };
 
 /// Where a client came in, and with what.
@@ -37,6 +38,7 @@ pub(crate) struct Client {
     pub is_doubted: bool,
     pub protocol: Connection,
     pub output: Output,
+    pub meter: Meter,
     /// The task that owns the socket, unless it is awake.
     task: Option<Waker>,
     /// The moment at which the worker's timers wake the task, if they will.
@@ -62,6 +64,7 @@ impl Clients {
         policy: Option<Arc<Policy>>,
         entropy: u128,
         now: Now,
+        meter: Meter,
     ) -> ConnId {
         let entry = self.slab.vacant_entry();
         // The count makes the name unique, the place in the slab makes it quick to find.
@@ -75,6 +78,7 @@ impl Clients {
             is_doubted: false,
             protocol: Connection::new(settings, policy, id, entropy, now),
             output: Output::default(),
+            meter,
             task: None,
             armed: None,
             is_closed: false,
@@ -134,6 +138,7 @@ impl Client {
             call: &mut self.call,
             router,
             output: &mut self.output,
+            meter: &mut self.meter,
         };
         self.protocol.handle(input, now, &mut view);
     }
@@ -146,6 +151,7 @@ impl Client {
             call: &mut self.call,
             router,
             output: &mut self.output,
+            meter: &mut self.meter,
         };
         self.protocol.flush(&mut view);
     }
@@ -171,7 +177,7 @@ mod tests {
     use catena_resources::listener::{Protocol, ProxyProtocol};
 
     use super::*;
-    use crate::entrance::Rules;
+    use crate::{entrance::Rules, traffic::Traffics};
 
     fn came() -> Came {
         Came {
@@ -191,9 +197,23 @@ mod tests {
     fn a_place_that_is_used_again_has_another_name() {
         let mut clients = Clients::default();
         let settings = Arc::new(Settings::default());
-        let first = clients.insert(came(), settings.clone(), None, 0, Now(0));
+        let first = clients.insert(
+            came(),
+            settings.clone(),
+            None,
+            0,
+            Now(0),
+            Meter::new(&Traffics::default()),
+        );
         clients.remove(first);
-        let second = clients.insert(came(), settings, None, 0, Now(0));
+        let second = clients.insert(
+            came(),
+            settings,
+            None,
+            0,
+            Now(0),
+            Meter::new(&Traffics::default()),
+        );
         assert_eq!(place(first), place(second));
         assert!(clients.get(first).is_none() && clients.get(second).is_some());
         assert!(clients.is_closed(first));

@@ -3,7 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use catena_connection::outside::{Action, Event};
+use catena_mqtt::ReasonCode;
 use tracing::{info, warn};
+
+use crate::{
+    gauges::{Gaps, Links},
+    traffic::{Meter, Traffics},
+};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)+) => {
@@ -11,6 +17,16 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Counters {
             $($(#[$doc])* pub $name: Counter,)+
+            /// What clients sent and were sent.
+            pub traffic: Traffics,
+            /// How the links to shards stand.
+            pub links: Links,
+            /// For how long links were not whole.
+            pub gaps: Gaps,
+            /// Clients that were told no, by reason.
+            pub refused_by: Reasons,
+            /// Connections that ended, by reason.
+            pub ended_by: Reasons,
         }
 
         /// The counts at one moment.
@@ -89,7 +105,13 @@ pub struct Counter(AtomicU64);
 impl Counter {
     /// Counts one more.
     pub fn add(&self) {
-        self.0.fetch_add(1, Relaxed);
+        self.add_by(1);
+    }
+
+    /// Counts `amount` more. Only one thread writes, so that nothing needs to be locked.
+    pub fn add_by(&self, amount: usize) {
+        self.0
+            .store(self.get().wrapping_add(amount as u64), Relaxed);
     }
 
     /// How many so far.
@@ -98,21 +120,79 @@ impl Counter {
     }
 }
 
+/// Counts by MQTT 5's reasons.
+#[derive(Debug)]
+pub struct Reasons([Counter; REASONS]);
+
+/// One more than the highest reason.
+const REASONS: usize = ReasonCode::WildcardSubscriptionsNotSupported as usize + 1;
+
+impl Default for Reasons {
+    fn default() -> Reasons {
+        Reasons(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl Reasons {
+    fn add(&self, reason: ReasonCode) {
+        if let Some(counter) = self.0.get(reason as usize) {
+            counter.add();
+        }
+    }
+
+    /// The reasons that were counted, and how often.
+    pub fn each(&self) -> impl Iterator<Item = (ReasonCode, u64)> {
+        let counted = self.0.iter().enumerate().filter_map(|(reason, counter)| {
+            let reason = ReasonCode::from_u8(u8::try_from(reason).ok()?)?;
+            Some((reason, counter.get()))
+        });
+        counted.filter(|(_, count)| *count > 0)
+    }
+}
+
 impl Counters {
     /// Counts what a connection tells.
-    pub fn count(&self, event: Event) {
+    pub(crate) fn count(&self, event: Event, meter: &mut Meter) {
         match event {
-            Event::Connected { .. } => self.connected.add(),
-            Event::Disconnected(reason) if reason.is_error() => self.lost.add(),
-            Event::Disconnected(_) => self.disconnected.add(),
-            Event::Refused(_) => self.refused.add(),
-            Event::DroppedOutgoing => self.dropped_outgoing.add(),
-            Event::DroppedIncoming => self.dropped_incoming.add(),
+            Event::Connected { .. } => {
+                self.connected.add();
+                meter.connected();
+            }
+            Event::Disconnected(reason) => {
+                self.ended_by.add(reason);
+                if reason.is_error() {
+                    self.lost.add();
+                } else {
+                    self.disconnected.add();
+                }
+            }
+            Event::Refused(reason) => {
+                self.refused.add();
+                self.refused_by.add(reason);
+            }
+            Event::Sent { payload } => {
+                meter.traffic.publishes_sent.add();
+                meter.traffic.payload_sent.add_by(payload);
+            }
+            Event::DroppedOutgoing => {
+                self.dropped_outgoing.add();
+                meter.traffic.dropped_outgoing.add();
+            }
+            Event::DroppedIncoming => {
+                self.dropped_incoming.add();
+                meter.traffic.dropped_incoming.add();
+            }
             Event::Discarded => self.discarded.add(),
             Event::PublishRefused(_) => self.publishes_refused.add(),
-            Event::Denied(Action::Connect) => self.connects_denied.add(),
-            Event::Denied(Action::Publish) => self.publishes_denied.add(),
-            Event::Denied(Action::Subscribe) => self.subscribes_denied.add(),
+            Event::Allowed(_) => meter.traffic.allowed.add(),
+            Event::Denied(action) => {
+                meter.traffic.denied.add();
+                match action {
+                    Action::Connect => self.connects_denied.add(),
+                    Action::Publish => self.publishes_denied.add(),
+                    Action::Subscribe => self.subscribes_denied.add(),
+                }
+            }
             Event::Expired => self.expired.add(),
         }
     }

@@ -32,6 +32,7 @@ pub(crate) async fn watch(worker: Rc<Shared>, config: Config) {
         tokio::time::sleep(timeout / CUT_LOOKS).await;
         let is_heard = *config.heard.borrow();
         for (shard, look) in config.slots.shards().zip(&mut looks) {
+            worker.see(shard, config.slots.shard_count());
             if worker.is_out_of_reach(shard, timeout, look) && !is_heard {
                 worker.close_those_that_need(shard);
             }
@@ -56,6 +57,12 @@ impl Shared {
             warn!(%shard, "a shard is out of reach");
         }
         is_out
+    }
+
+    /// Takes note of how a link stands, for metrics.
+    fn see(&self, shard: ShardId, shards: usize) {
+        let seen = self.router.borrow_mut().link(shard).seen();
+        self.counters.links.set(shard, shards, seen);
     }
 
     fn close_those_that_need(&self, shard: ShardId) {

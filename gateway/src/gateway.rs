@@ -19,6 +19,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Gateway {
     counters: Vec<Arc<Counters>>,
+    room: Arc<Room>,
     over: Arc<Trigger>,
 }
 
@@ -39,7 +40,7 @@ impl Gateway {
         let counters: Vec<Arc<Counters>> = (0..count).map(|_| Arc::default()).collect();
         let deal = Deal {
             workers,
-            room,
+            room: room.clone(),
             counters: counters[0].clone(),
             shutdown: shutdown.clone(),
             is_over: is_over.clone(),
@@ -59,12 +60,29 @@ impl Gateway {
                 keeper: keeper.take(),
             })
             .collect();
-        (Gateway { counters, over }, workers)
+        (
+            Gateway {
+                counters,
+                room,
+                over,
+            },
+            workers,
+        )
     }
 
     /// Ends this life: its incarnation is not live any more `[C-43]`. All clients are closed, at once.
     pub fn abandon(&self) {
         self.over.begin();
+    }
+
+    /// What each worker counts.
+    pub fn counters(&self) -> &[Arc<Counters>] {
+        &self.counters
+    }
+
+    /// Sockets that are open.
+    pub fn connections(&self) -> usize {
+        self.room.open()
     }
 
     /// What all workers have counted.

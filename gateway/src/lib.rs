@@ -8,9 +8,11 @@
 pub mod config;
 pub mod counters;
 pub mod gateway;
+pub mod gauges;
 pub mod limits;
 pub mod listener;
 pub mod ports;
+pub mod traffic;
 pub mod worker;
 
 mod authenticate;

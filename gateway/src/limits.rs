@@ -142,6 +142,12 @@ pub const DENIALS_LOGGED_BYTES: usize = 256;
 /// Milliseconds for which [`DENIALS_LOGGED_MAX`] counts.
 pub const DENIALS_LOGGED_MS: u64 = 10_000;
 
+/// Categories that clients of one worker may name in CONNECT, for metrics.
+pub const CATEGORIES_MAX: usize = 1_000;
+
+/// Bytes of the name of such a category.
+pub const CATEGORY_BYTES: usize = 64;
+
 /// Seconds between two summaries of what was counted.
 pub const SUMMARY_SECONDS: u64 = 60;
 

@@ -20,6 +20,7 @@ use crate::{
     limits::AUTHENTICATIONS_MAX,
     link::Link,
     room::Room,
+    traffic::Meter,
     worker::Shared,
 };
 
@@ -74,6 +75,7 @@ pub(crate) struct View<'a> {
     pub call: &'a mut Option<Call>,
     pub router: &'a mut Router,
     pub output: &'a mut Output,
+    pub meter: &'a mut Meter,
 }
 
 impl Outside for View<'_> {
@@ -120,7 +122,7 @@ impl Outside for View<'_> {
     }
 
     fn count(&mut self, event: Event) {
-        self.router.counters.count(event);
+        self.router.counters.count(event, self.meter);
         if let Event::Connected { .. } | Event::Disconnected(_) | Event::Refused(_) = event {
             tracing::debug!(conn = self.conn.0, ?event, "client");
         }

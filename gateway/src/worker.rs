@@ -45,6 +45,7 @@ use crate::{
         open::{self, Opened, open},
     },
     timers::Timers,
+    traffic::Meter,
 };
 
 /// What a worker is told of ports.
@@ -311,7 +312,8 @@ impl Shared {
         };
         let policy = rules.policy.clone();
         let mut clients = self.clients.borrow_mut();
-        let id = clients.insert(came, settings, policy, entropy, self.now());
+        let meter = Meter::new(&self.counters.traffic);
+        let id = clients.insert(came, settings, policy, entropy, self.now(), meter);
         let came = clients.get(id).map(|client| &client.came);
         let (peer, listener) = came
             .map(|came| (came.peer, &came.entrance.listener))

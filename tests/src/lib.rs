@@ -9,6 +9,7 @@ pub mod broker;
 pub mod client;
 pub mod cluster;
 pub mod faults;
+pub mod http;
 pub mod stream;
 pub mod verify;
 pub mod wire;

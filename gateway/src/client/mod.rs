@@ -176,6 +176,9 @@ impl Task {
                 Ok(None) => return true,
                 Ok(Some(packet)) => {
                     budget.packets -= 1;
+                    client
+                        .meter
+                        .received(&packet, &self.worker.counters.traffic);
                     client.handle(Input::Packet(packet), now, router);
                 }
                 Err(error) => {

@@ -17,7 +17,7 @@ use catena_replicated::{Action, ToOrigin};
 use catena_slots::ShardId;
 use catena_transport::{Dial, Transport};
 use tokio::time::Sleep;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::{
     Link,
@@ -201,7 +201,10 @@ impl<D: Dial> Carrier<D> {
             worker.accuse(line.to.incarnation);
         }
         let now = worker.micros();
-        self.with_link(|link, actions| link.uplink.lost(line.connection, now, actions));
+        self.with_link(|link, actions| {
+            link.breaks(millis(now));
+            link.uplink.lost(line.connection, now, actions);
+        });
         self.act(millis(now));
     }
 
@@ -230,7 +233,13 @@ impl<D: Dial> Carrier<D> {
                     now,
                 } => hand.effects(first, effects, direct, now),
                 Action::Progress => hand.progress(),
-                Action::Opened { now } => hand.opened(now),
+                Action::Opened { now: time } => {
+                    hand.opened(time);
+                    if let Some(ms) = hand.router.link(self.shard).mends(now) {
+                        worker.counters.gaps.add(ms);
+                        info!(shard = %self.shard, ms, "the link to a shard is whole again");
+                    }
+                }
                 Action::NewGeneration(generation) => hand.begun_anew(generation),
                 Action::Refused => worker.abandon(),
             }

@@ -22,6 +22,7 @@ use catena_replicated::{Action, ToOrigin, Uplink};
 use catena_shard::{ConnId, Op, Origin, Time, op::Publish};
 use hashbrown::HashSet;
 
+use crate::gauges::LinkSeen;
 use crate::limits::{DIRECT_BYTES, DIRECT_PUBLISHES, LINK_PUBLISH_BYTES, LINK_PUBLISHES};
 
 /// The link.
@@ -37,6 +38,10 @@ pub(crate) struct Link {
     waiting: Vec<ConnId>,
     /// The shard's time, and ours when it was told.
     time: Option<(Time, Now)>,
+    /// Ops that were numbered.
+    pushed: u64,
+    /// Since when it is not whole, having been.
+    broken_since: Option<Now>,
     /// A configuration that the carrier has not seen yet.
     news: Option<Configuration>,
     /// The task that carries the link, unless it is awake.
@@ -59,6 +64,8 @@ impl Link {
             forsaken: HashSet::new(),
             waiting: Vec::new(),
             time: None,
+            pushed: 0,
+            broken_since: None,
             news: None,
             carrier: None,
         }
@@ -69,6 +76,7 @@ impl Link {
     pub fn push(&mut self, class: Class, op: Op) -> Result<u64, Full> {
         let op = if self.is_forsaken(&op) { Op::Noop } else { op };
         let number = self.uplink.push(class, op)?;
+        self.pushed = number;
         self.wake();
         Ok(number)
     }
@@ -123,6 +131,30 @@ impl Link {
     /// Whether both lanes are open.
     pub fn is_whole(&self) -> bool {
         self.uplink.opened(Lane::Ops).is_some() && self.uplink.opened(Lane::Effects).is_some()
+    }
+
+    /// How it stands, for metrics.
+    pub fn seen(&self) -> LinkSeen {
+        LinkSeen {
+            is_whole: self.is_whole(),
+            pushed: self.pushed,
+            committed: self.committed_through(),
+            effects: self.handed_through,
+        }
+    }
+
+    /// A lane of it broke, at `now`.
+    fn breaks(&mut self, now: Now) {
+        if self.is_whole() {
+            self.broken_since.get_or_insert(now);
+        }
+    }
+
+    /// For how many milliseconds it was not whole, once it is again at `now`.
+    fn mends(&mut self, now: Now) -> Option<u64> {
+        let since = self.broken_since.filter(|_| self.is_whole())?;
+        self.broken_since = None;
+        Some(now.0.saturating_sub(since.0))
     }
 
     /// Whether the Open of `connection` was answered.

@@ -50,5 +50,5 @@ mod stream;
 mod voice;
 
 pub use backend::{Backend, Options, Shards};
-pub use pulse::{Counts, Pulse};
+pub use pulse::{Counts, Held, Measured, Pulse};
 pub use voice::Voice;

@@ -11,7 +11,10 @@ use std::{
 use catena_chain::{Epoch, ReplicaId};
 use catena_membership::{GatewayIncarnation, Said};
 use catena_replicated::Replica;
-use catena_shard::Origin;
+use catena_shard::{
+    Origin, Stats,
+    census::{Census, Counted},
+};
 use catena_slots::ShardId;
 use catena_topology::Progress;
 
@@ -36,7 +39,41 @@ pub struct Counts {
     pub direct_dropped: u64,
 }
 
+/// How many rows of a shard are counted on a tick.
+const CENSUS_ROWS: u32 = 1_024;
+
+/// What a replica measures of itself, some moments ago.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Measured {
+    /// `None` without a replica, and while it changes.
+    pub progress: Option<Progress>,
+    /// `None` for a replica without state.
+    pub held: Option<Held>,
+    /// head, middle, tail, alone, learner; or none.
+    pub role: &'static str,
+    pub turns: u64,
+    pub alarms: u64,
+    pub direct_dropped: u64,
+    /// Gateways whose links are open.
+    pub links: u64,
+}
+
+/// What a shard's state holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Held {
+    pub stats: Stats,
+    pub counted: Counted,
+    pub generation: u32,
+}
+
 impl Pulse {
+    /// What each shard's replica here measures.
+    pub fn measured(&self) -> Vec<(ShardId, Measured)> {
+        let beats = self.beats();
+        let measured = beats.iter().map(|beat| (beat.shard, beat.measured()));
+        measured.collect()
+    }
+
     /// What the next heartbeat says.
     pub fn said(&self) -> Said {
         let beats = self.beats();
@@ -93,6 +130,7 @@ pub(crate) struct Beat {
     alarms: AtomicU64,
     direct_dropped: AtomicU64,
     linked: Mutex<BTreeSet<GatewayIncarnation>>,
+    held: Mutex<(&'static str, Option<Held>, Census)>,
 }
 
 impl Beat {
@@ -108,6 +146,7 @@ impl Beat {
             alarms: AtomicU64::default(),
             direct_dropped: AtomicU64::default(),
             linked: Mutex::default(),
+            held: Mutex::new(("none", None, Census::default())),
         }
     }
 
@@ -141,6 +180,34 @@ impl Beat {
             BTreeSet::new()
         };
         *self.linked.lock().unwrap_or_else(PoisonError::into_inner) = linked;
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let (role, held, census) = &mut *held;
+        *role = role_name(replica);
+        *held = replica.machine().map(|machine| {
+            let shard = machine.shard();
+            census.go_on(shard, CENSUS_ROWS);
+            Held {
+                stats: shard.stats(),
+                counted: census.counted(),
+                generation: shard.generation(),
+            }
+        });
+    }
+
+    fn measured(&self) -> Measured {
+        let (role, held) = {
+            let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            (held.0, held.1)
+        };
+        Measured {
+            progress: self.progress(),
+            held,
+            role,
+            turns: self.turns.load(Ordering::Relaxed),
+            alarms: self.alarms.load(Ordering::Relaxed),
+            direct_dropped: self.direct_dropped.load(Ordering::Relaxed),
+            links: self.linked().len() as u64,
+        }
     }
 
     /// Something has arrived from another replica.
@@ -172,5 +239,17 @@ impl Beat {
         };
         let is_same = self.replica.load(Ordering::Acquire) == replica;
         (replica != 0 && is_same).then_some(progress)
+    }
+}
+
+fn role_name(replica: &Replica) -> &'static str {
+    let role = replica.role();
+    match role {
+        _ if role.is_head && role.is_tail => "alone",
+        _ if role.is_head => "head",
+        _ if role.is_tail => "tail",
+        _ if role.is_learner => "learner",
+        _ if role.is_of_chain() => "middle",
+        _ => "none",
     }
 }

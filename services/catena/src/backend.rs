@@ -29,7 +29,13 @@ use tracing::{error, info, warn};
 
 pub use self::settings::Arguments;
 use self::settings::Settings;
-use crate::relay::relay;
+use crate::{
+    diagnostics::{
+        self, Diagnostics, Reach,
+        backend::{Replicas, watch_readiness},
+    },
+    relay::relay,
+};
 
 /// How long the process waits to be in no chain when it is told to end.
 const LEAVE_MAX: Duration = Duration::from_secs(10);
@@ -53,6 +59,11 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 async fn run_until_stopped(settings: Settings) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
+    let (tell, wanted) = diagnostics::wanted();
+    let diagnostics =
+        Diagnostics::start("backend", &settings.diagnostics, Reach::Everybody, wanted).await?;
+    let health = diagnostics.health;
+    health.misses("registration", "the control plane has not answered yet");
     let control_plane = ControlPlane::new(settings.control_plane.clone())?;
     let me = tokio::select! {
         me = register(&control_plane, &settings) => me,
@@ -69,6 +80,13 @@ async fn run_until_stopped(settings: Settings) -> anyhow::Result<ExitCode> {
 
     let directory = Directory::default();
     let cluster = relay(control_plane.watch(), directory.clone());
+    health.has("registration");
+    diagnostics::follow(cluster.clone(), tell);
+    diagnostics.registry.add(Replicas {
+        pulse: pulse.clone(),
+        cluster: cluster.clone(),
+    });
+    watch_readiness(health.clone(), me, pulse.clone(), cluster.clone());
     let (backend, shards) = Backend::new(Options {
         me,
         threads: NonZeroUsize::new(settings.listeners.len()).context("there are no threads")?,
@@ -105,6 +123,7 @@ async fn run_until_stopped(settings: Settings) -> anyhow::Result<ExitCode> {
         }
     }
     pulse.leave();
+    health.misses("stopping", "other nodes take over");
     tokio::select! {
         () = left(me, cluster) => {}
         _ = replaced.wait_for(|replaced| *replaced) => info!("this process has been replaced"),

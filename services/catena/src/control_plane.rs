@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 pub use self::settings::Arguments;
 use self::settings::Settings;
+use crate::diagnostics::{self, Diagnostics, Reach};
 
 /// Runs a replica until it is told to stop.
 ///
@@ -37,6 +38,11 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 async fn run_until_stopped(settings: Settings) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
+    let (tell, wanted) = diagnostics::wanted();
+    let reach = Reach::Everybody;
+    let Diagnostics { registry, health } =
+        Diagnostics::start("control-plane", &settings.diagnostics, reach, wanted).await?;
+    health.misses("store", "not reached yet");
     let store = open(&settings.store).await?;
     let options = Options {
         cluster: settings.cluster.clone(),
@@ -47,6 +53,7 @@ async fn run_until_stopped(settings: Settings) -> anyhow::Result<ExitCode> {
         place: settings.place,
     };
     let control_plane = ControlPlane::start(store, options).await?;
+    diagnostics::follow(control_plane.told(), tell);
     if !settings.manifests.is_empty() {
         let applied = tokio::select! {
             applied = settings.manifests.apply(control_plane.catalogue(), &settings.broker) => Some(applied),
@@ -62,7 +69,10 @@ async fn run_until_stopped(settings: Settings) -> anyhow::Result<ExitCode> {
         }
     }
     announce(&settings, &control_plane)?;
-    let signal = signals.next().await;
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        never = diagnostics::control_plane::watch(&control_plane, registry, health) => match never {},
+    };
     info!(signal, "stopping; send the signal again to stop at once");
     tokio::select! {
         () = control_plane.shutdown() => {}

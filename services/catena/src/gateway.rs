@@ -30,7 +30,10 @@ use self::{
     life::{End, Life},
     settings::Settings,
 };
-use crate::relay::relay;
+use crate::{
+    diagnostics::{self, Diagnostics, Reach, authentication::Authenticators},
+    relay::relay,
+};
 
 /// Runs a gateway until it is told to stop.
 ///
@@ -49,6 +52,9 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 async fn run_until_stopped(settings: Settings, ports: Vec<Port>) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
+    let (tell, wanted) = diagnostics::wanted();
+    let diagnostics =
+        Diagnostics::start("gateway", &settings.diagnostics, Reach::Everybody, wanted).await?;
     let control_plane = ControlPlane::new(settings.control_plane.clone())?;
     let directory = Directory::default();
     let (trigger, stop) = shutdown::shutdown();
@@ -61,8 +67,12 @@ async fn run_until_stopped(settings: Settings, ports: Vec<Port>) -> anyhow::Resu
         connections_max: ports::connections_max(),
         means: Arc::new(Means::new(secrets.clone(), settings.kubernetes.clone())),
         secrets,
+        diagnostics,
         settings,
     };
+    diagnostics::follow(gateway.cluster.clone(), tell);
+    let authenticators = Authenticators(gateway.means.clone());
+    gateway.diagnostics.registry.add(authenticators);
     let mut lives = std::pin::pin!(gateway.live(ports));
     tokio::select! {
         // It ends by itself only when it cannot go on.
@@ -96,6 +106,7 @@ struct Process {
     connections_max: usize,
     secrets: Secrets,
     means: Arc<Means>,
+    diagnostics: Diagnostics,
 }
 
 /// A registration.
@@ -110,10 +121,13 @@ impl Process {
         let addresses: Vec<SocketAddr> = ports.iter().map(Port::address).collect();
         loop {
             let mut stop = self.stop.clone();
+            let health = self.diagnostics.health.clone();
+            health.misses("registration", "the control plane has not answered yet");
             let registered = tokio::select! {
                 registered = self.register() => registered,
                 () = stop.begun() => return Ok(()),
             };
+            health.has("registration");
             if !self.may_serve(&registered).await {
                 continue;
             }
@@ -155,6 +169,8 @@ impl Process {
             |cluster: &Arc<Cluster>| cluster.layout.is_some() && !cluster.draining.contains(&me);
         if self.cluster.borrow().layout.is_none() {
             info!("waiting for the layout of the cluster");
+            let health = &self.diagnostics.health;
+            health.misses("ports", "the layout of the cluster is not known yet");
         }
         tokio::select! {
             _ = self.cluster.wait_for(ready) => true,

@@ -4,6 +4,7 @@ mod admin;
 mod backend;
 mod cli;
 mod control_plane;
+mod diagnostics;
 mod first;
 mod gateway;
 mod kubernetes;

@@ -41,7 +41,15 @@ use tracing::{info, warn};
 
 pub use self::settings::Arguments;
 use self::{members::Members, settings::Settings};
-use crate::gateway::ports;
+use crate::{
+    diagnostics::{
+        self, Diagnostics, Reach,
+        authentication::Authenticators,
+        backend::{Replicas, watch_readiness},
+        gateway::OfGateway,
+    },
+    gateway::ports,
+};
 
 /// Runs a broker until it is told to stop.
 ///
@@ -64,6 +72,11 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 async fn run_until_stopped(settings: Settings, ports: Vec<Port>) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
+    let (tell, wanted) = diagnostics::wanted();
+    let reach = Reach::Machine;
+    let Diagnostics { registry, health } =
+        Diagnostics::start("standalone", &settings.diagnostics, reach, wanted).await?;
+    health.misses("ports", "they are not open yet");
     let members = tokio::select! {
         members = Members::start(&settings) => members?,
         signal = signals.next() => {
@@ -71,6 +84,13 @@ async fn run_until_stopped(settings: Settings, ports: Vec<Port>) -> anyhow::Resu
             return Ok(ExitCode::SUCCESS);
         }
     };
+    diagnostics::follow(members.cluster.clone(), tell);
+    registry.add(Replicas {
+        pulse: members.pulse.clone(),
+        cluster: members.cluster.clone(),
+    });
+    let (me, pulse) = (members.node, members.pulse.clone());
+    watch_readiness(health.clone(), me, pulse, members.cluster.clone());
     let mut taken = Vec::new();
     if ports.is_empty() {
         let catalogue = members.control_plane.catalogue();
@@ -102,6 +122,8 @@ async fn run_until_stopped(settings: Settings, ports: Vec<Port>) -> anyhow::Resu
         connections_max: ports::connections_max(),
     };
     let (gateway, workers) = Gateway::new(&config, listeners, &shutdown);
+    registry.add(OfGateway(gateway.clone()));
+    registry.add(Authenticators(config.means.clone()));
 
     // Ends the threads, once no worker needs a shard any more.
     let (stop, stopped) = shutdown::shutdown();
@@ -114,6 +136,7 @@ async fn run_until_stopped(settings: Settings, ports: Vec<Port>) -> anyhow::Resu
     // Clients are served from here on.
     let _ = ports.wait_for(Option::is_some).await;
     ports.mark_changed();
+    health.has("ports");
     let voice = members.voice;
     let following = ports::follow(ports, move |told| voice.tell_ports(told));
     let following = tokio::spawn(following);
@@ -129,7 +152,9 @@ async fn run_until_stopped(settings: Settings, ports: Vec<Port>) -> anyhow::Resu
         ),
         // By itself a worker ends only when the registration is over.
         _ = ended.recv() => anyhow::bail!("the gateway's registration is over: start the broker again"),
+        never = diagnostics::control_plane::watch(&members.control_plane, registry, health.clone()) => match never {},
     }
+    health.misses("ports", "they are closed, or about to be");
     trigger.begin();
     tokio::select! {
         () = async { while ended.recv().await.is_some() {} } => {}

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use catena_membership::Cluster;
 use catena_resources::{BROKER_NAME, Broker, Invalid, Place, Resource, Spec};
 use catena_transport::{Directory, GrpcInspect, Inspect};
 use tokio::{
@@ -25,7 +26,7 @@ use crate::{
     resources::Catalogue,
     routes::Routes,
     serve::{self, NoReflection},
-    server::{Context, inspect::Shards},
+    server::{Context, admin::Service as Status, inspect::Shards},
     store::{Election, Error, Leadership, Store, Transaction, Write},
 };
 
@@ -82,6 +83,7 @@ pub struct ControlPlane {
     following: Following,
     routes: Routes,
     catalogue: Catalogue,
+    status: Status,
     ending: watch::Sender<bool>,
     tasks: JoinSet<()>,
     campaign: JoinSet<()>,
@@ -145,6 +147,7 @@ impl ControlPlane {
             routes: routes.clone(),
             ending: ends.clone(),
         };
+        let status = Status(context.clone());
         let shards = Shards::new(following.clone(), directory, way);
         let mut tasks = JoinSet::new();
         let mut campaign = JoinSet::new();
@@ -173,6 +176,7 @@ impl ControlPlane {
             following,
             routes,
             catalogue,
+            status,
             ending,
             tasks,
             campaign,
@@ -208,6 +212,21 @@ impl ControlPlane {
     /// What reads and changes resources, without a way over the network.
     pub fn catalogue(&self) -> &Catalogue {
         &self.catalogue
+    }
+
+    /// The cluster at a glance, as `catena status` shows it. Without a leader less is known.
+    pub async fn status(&self) -> Option<catena_proto::admin::v1::Status> {
+        self.status.status(false).await.ok()
+    }
+
+    /// What gateways and backends are told; version 0 until the store was reached.
+    pub fn told(&self) -> watch::Receiver<Arc<Cluster>> {
+        self.following.told.clone()
+    }
+
+    /// Whether the store was in reach within the last failure time-out.
+    pub fn has_store_contact(&self) -> bool {
+        *self.following.contact.borrow()
     }
 
     /// Whether it leads now.

@@ -54,6 +54,8 @@ pub struct Cluster {
     endpoints: String,
     admin: Admin,
     control_planes: BTreeMap<String, SocketAddr>,
+    /// Where each process of ours says how it is, by name.
+    metrics: BTreeMap<String, SocketAddr>,
     network: Network,
     directory: PathBuf,
 }
@@ -93,6 +95,7 @@ impl Cluster {
             endpoints: String::new(),
             admin: Admin::default(),
             control_planes: BTreeMap::new(),
+            metrics: BTreeMap::new(),
             directory: directory.clone(),
             network: Network::localhost(),
             plan,
@@ -136,11 +139,21 @@ impl Cluster {
         cluster
     }
 
-    fn add(&mut self, network: &mut Network, name: &str, command: Vec<String>) {
+    fn add(&mut self, network: &mut Network, name: &str, mut command: Vec<String>) {
+        if Role::of(name) != Some(Role::Etcd) {
+            let metrics = network.free_port(name);
+            command.extend(["--metrics-address".to_owned(), metrics.to_string()]);
+            self.metrics.insert(name.to_owned(), metrics);
+        }
         let command = network.at_home(name, process::leashed(command));
         let recipe = roles::recipe(&self.plan, command);
         let process = Process::new(name, recipe, &self.directory);
         self.processes.insert(name.to_owned(), process);
+    }
+
+    /// Where each process of ours serves metrics and health, by name.
+    pub fn metrics(&self) -> &BTreeMap<String, SocketAddr> {
+        &self.metrics
     }
 
     /// Where clients connect: the addresses of all gateways.

@@ -9,6 +9,8 @@ use anyhow::{Context, bail};
 use catena_runtime::telemetry::Format;
 use clap::Args;
 
+use crate::diagnostics::DiagnosticsOptions;
+
 const THREADS_MAX: u16 = 256;
 
 /// Run a backend of a cluster: it holds replicas of shards
@@ -72,6 +74,9 @@ pub struct Arguments {
         default_value = "text"
     )]
     log_format: Format,
+
+    #[command(flatten)]
+    diagnostics: DiagnosticsOptions,
 }
 
 /// What a backend runs by.
@@ -86,6 +91,7 @@ pub struct Settings {
     pub addresses: Vec<String>,
     pub log: String,
     pub log_format: Format,
+    pub diagnostics: DiagnosticsOptions,
 }
 
 impl Settings {
@@ -127,6 +133,7 @@ impl Settings {
             listeners,
             log: arguments.log,
             log_format: arguments.log_format,
+            diagnostics: arguments.diagnostics,
         })
     }
 }

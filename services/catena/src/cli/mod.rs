@@ -8,6 +8,7 @@ pub mod bench;
 mod client;
 mod control_plane;
 pub mod explain_access;
+pub mod health;
 mod json;
 mod moment;
 pub mod node;
@@ -51,6 +52,7 @@ pub enum Command {
     Retained(retained::Arguments),
     ExplainAccess(explain_access::Arguments),
     Adopt(node::Adopt),
+    Health(health::Arguments),
     Passwd(passwd::Arguments),
 }
 
@@ -82,6 +84,7 @@ impl Command {
             Command::Retained(arguments) => retained::run(arguments),
             Command::ExplainAccess(arguments) => explain_access::run(arguments),
             Command::Adopt(arguments) => node::adopt(arguments),
+            Command::Health(arguments) => health::run(arguments),
             Command::Passwd(arguments) => passwd::run(arguments),
         }
     }

@@ -15,7 +15,7 @@ use catena_resources::{BackendChain, Broker, Place, Seconds};
 use catena_runtime::telemetry::Format;
 use clap::{Args, ValueEnum};
 
-use crate::{admin::AdminPort, first::Manifests};
+use crate::{admin::AdminPort, diagnostics::DiagnosticsOptions, first::Manifests};
 
 /// Threads that serve: the work is little, and one of them may wait for a disk.
 const THREADS: usize = 2;
@@ -115,6 +115,9 @@ pub struct Arguments {
         default_value = "text"
     )]
     log_format: Format,
+
+    #[command(flatten)]
+    diagnostics: DiagnosticsOptions,
 }
 
 /// TLS and credentials.
@@ -220,6 +223,7 @@ pub struct Settings {
     pub threads: usize,
     pub log: String,
     pub log_format: Format,
+    pub diagnostics: DiagnosticsOptions,
 }
 
 impl Settings {
@@ -271,6 +275,7 @@ impl Settings {
             threads: THREADS,
             log: arguments.log,
             log_format: arguments.log_format,
+            diagnostics: arguments.diagnostics,
         })
     }
 }

@@ -21,11 +21,14 @@ use catena_runtime::{
     shutdown::{self, Shutdown, Trigger},
     threads::{self, Thread},
 };
+use catena_telemetry::{Health, registry::Registered as Counted};
 use catena_transport::{Directory, GrpcDial, Options};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
 };
+
+use crate::diagnostics::gateway::OfGateway;
 
 use super::{
     Process, Registered,
@@ -34,6 +37,9 @@ use super::{
 
 /// A backend is accused once in this time, however many connections to it break at the same moment.
 const ACCUSED_FOR: Duration = Duration::from_millis(100);
+
+/// What a gateway is not ready without.
+const PORTS: &str = "ports";
 
 /// How a life came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +64,9 @@ pub struct Life<'a> {
     ended: mpsc::Receiver<Ended>,
     ports: Ports,
     threads: Vec<Thread>,
+    health: Health,
+    /// It is counted for as long as it lasts.
+    _counted: Counted,
     summaries: JoinHandle<()>,
 }
 
@@ -101,8 +110,13 @@ impl<'a> Life<'a> {
             let ways = (process.directory.clone(), options.clone());
             threads.push(start(index, worker, ways, end.clone())?);
         }
+        let (registry, health) = (&process.diagnostics.registry, &process.diagnostics.health);
+        health.misses(PORTS, "they are not open yet");
+        tokio::spawn(ready_with_ports(ports.clone(), health.clone()));
         Ok(Life {
             me: registered.me,
+            health: health.clone(),
+            _counted: registry.add_for_now(OfGateway(gateway.clone())),
             voice: &registered.voice,
             summaries: tokio::spawn(ports::summarise(gateway.clone())),
             gateway,
@@ -136,6 +150,7 @@ impl<'a> Life<'a> {
                 // A shard has refused us, and all workers end.
                 Some(_) = self.ended.recv() => End::Over,
             };
+            self.health.misses(PORTS, "they are closed, or about to be");
             match end {
                 End::Over => self.gateway.abandon(),
                 End::Stopped | End::Drained => self.drain.begin(),
@@ -183,6 +198,13 @@ fn start(
         let _ = end.try_send(ended);
     };
     threads::start(&format!("worker-{index}"), main)
+}
+
+/// A gateway is ready once its ports were opened.
+async fn ready_with_ports(mut ports: Ports, health: Health) {
+    if ports.wait_for(Option::is_some).await.is_ok() {
+        health.has(PORTS);
+    }
 }
 
 /// Hands accusations on, for ever.

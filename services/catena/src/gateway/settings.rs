@@ -7,7 +7,7 @@ use catena_authentication::Kubernetes;
 use catena_runtime::telemetry::Format;
 use clap::Args;
 
-use crate::kubernetes::KubernetesApi;
+use crate::{diagnostics::DiagnosticsOptions, kubernetes::KubernetesApi};
 
 const WORKERS_MAX: u16 = 256;
 
@@ -75,6 +75,9 @@ pub struct Arguments {
 
     #[command(flatten)]
     kubernetes: KubernetesApi,
+
+    #[command(flatten)]
+    diagnostics: DiagnosticsOptions,
 }
 
 /// What a gateway runs by.
@@ -88,6 +91,7 @@ pub struct Settings {
     pub workers: u16,
     pub log: String,
     pub log_format: Format,
+    pub diagnostics: DiagnosticsOptions,
 }
 
 impl Settings {
@@ -112,6 +116,7 @@ impl Settings {
             workers,
             log: arguments.log,
             log_format: arguments.log_format,
+            diagnostics: arguments.diagnostics,
         })
     }
 }

@@ -37,6 +37,8 @@ pub struct Members {
     pub local: Local<Backend>,
     pub gateway: GatewayIncarnation,
     pub voice: GatewayVoice,
+    pub node: Incarnation,
+    pub pulse: Pulse,
 }
 
 impl Members {
@@ -75,7 +77,8 @@ impl Members {
                 );
             }
         }
-        let (backend, shards) = backend(settings, &client, me, cluster.clone())?;
+        let pulse = Pulse::default();
+        let (backend, shards) = backend(settings, &client, me, cluster.clone(), pulse.clone())?;
         local.add(me, backend);
         Ok(Members {
             control_plane,
@@ -85,6 +88,8 @@ impl Members {
             local,
             gateway,
             voice,
+            node: me,
+            pulse,
         })
     }
 }
@@ -94,8 +99,8 @@ fn backend(
     client: &ControlPlane,
     me: Incarnation,
     cluster: watch::Receiver<Arc<Cluster>>,
+    pulse: Pulse,
 ) -> anyhow::Result<(Backend, Vec<Shards>)> {
-    let pulse = Pulse::default();
     let heart = pulse.clone();
     let voice = Arc::new(client.node_voice(NAME.to_owned(), me, move || heart.said()));
     Ok(Backend::new(Options {

@@ -15,7 +15,12 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use super::given::{Clients, Given};
-use crate::{admin::AdminPort, first::Manifests, kubernetes::KubernetesApi};
+use crate::{
+    admin::AdminPort,
+    diagnostics::{Address, DiagnosticsOptions},
+    first::Manifests,
+    kubernetes::KubernetesApi,
+};
 
 const LOG: &str = "info";
 /// The most shards of one partition, and one process serves one.
@@ -41,6 +46,7 @@ const KEYS: &[&str] = &[
     "log",
     "log_format",
     "memory_profile",
+    "metrics_address",
     "clients.max_session_expiry_seconds",
     "clients.max_message_expiry_seconds",
     "clients.max_packet_size_bytes",
@@ -130,6 +136,9 @@ pub struct Arguments {
 
     #[command(flatten)]
     admin: AdminPort,
+
+    #[command(flatten)]
+    diagnostics: DiagnosticsOptions,
 }
 
 /// How much memory messages may take.
@@ -182,6 +191,7 @@ struct File {
     log: Option<String>,
     log_format: Option<Format>,
     memory_profile: Option<Profile>,
+    metrics_address: Option<Address>,
     clients: Clients,
 }
 
@@ -202,6 +212,7 @@ pub struct Settings {
     pub is_admin_given: bool,
     pub log: String,
     pub log_format: Format,
+    pub diagnostics: DiagnosticsOptions,
     pub given: Given,
 }
 
@@ -258,6 +269,9 @@ impl Settings {
             admin: admin.access()?,
             log: arguments.log.or(file.log).unwrap_or_else(|| LOG.to_owned()),
             log_format: arguments.log_format.or(file.log_format).unwrap_or_default(),
+            diagnostics: arguments.diagnostics.or(DiagnosticsOptions {
+                metrics_address: file.metrics_address,
+            }),
             given,
         })
     }
@@ -303,7 +317,7 @@ mod tests {
         let settings = read(
             "listen = ['127.0.0.1:1', '[::1]:2']\nshards = 3\nworkers = 4\ndata_dir = '/tmp/x'\n\
              secrets_dir = '/tmp/y'\nkubernetes_api = 'https://k'\nkubernetes_token_file = '/tmp/t'\nkubernetes_ca = '/tmp/c'\nadmin = '127.0.0.1:3'\nlog = 'debug'\n\
-             log_format = 'json'\nmemory_profile = 'tiny'\n[clients]\nmax_session_expiry_seconds = 5\n\
+             log_format = 'json'\nmemory_profile = 'tiny'\nmetrics_address = '9601'\n[clients]\nmax_session_expiry_seconds = 5\n\
              max_message_expiry_seconds = 6\nmax_packet_size_bytes = 7\nmax_receive_maximum = 8\n\
              max_keep_alive_seconds = 9\n[clients.subscriber_queue_limit]\nlength = 10\nstrategy = 'DropOldest'\n",
         )
@@ -322,6 +336,8 @@ mod tests {
             (Format::Json, Some("/tmp/x".into()))
         );
         assert_eq!(settings.secrets_dir, Some("/tmp/y".into()));
+        let address = settings.diagnostics.metrics_address;
+        assert_eq!(address, Some("9601".parse().unwrap()));
         let kubernetes = settings.kubernetes.unwrap();
         assert_eq!(kubernetes.endpoint, "https://k");
         assert_eq!(

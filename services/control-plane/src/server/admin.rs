@@ -151,7 +151,7 @@ impl Cluster for Service {
 
 impl Service {
     /// The leader's word; without a leader what this replica knows.
-    async fn status(&self, was_forwarded: bool) -> Result<proto::Status, Status> {
+    pub async fn status(&self, was_forwarded: bool) -> Result<proto::Status, Status> {
         match self.0.routes.now() {
             Route::Us(inputs) => {
                 if let Ok(seen) = look(&inputs).await {

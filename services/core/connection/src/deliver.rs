@@ -229,6 +229,9 @@ impl Connection {
         let output = outside.output();
         header.encode(version, payload_len, output.buffer());
         output.payload(&message.payload);
+        outside.count(Event::Sent {
+            payload: payload_len,
+        });
         if let (Said::New(alias), Some(aliases)) = (said, &mut self.aliases_out) {
             aliases.keep(&message.topic, alias);
         }

@@ -101,7 +101,9 @@ impl Connection {
             Action::Publish => access.may_publish(topic),
             Action::Subscribe => access.may_subscribe(topic),
         };
-        if !is_allowed {
+        if is_allowed {
+            outside.count(Event::Allowed(action));
+        } else {
             outside.count(Event::Denied(action));
             outside.denied(Denial {
                 policy: access.policy(),

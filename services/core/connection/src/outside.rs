@@ -117,6 +117,11 @@ pub enum Event {
     Disconnected(ReasonCode),
     /// The client was told no at CONNECT.
     Refused(ReasonCode),
+    /// A message was written to the client.
+    Sent {
+        /// Bytes of its payload.
+        payload: usize,
+    },
     /// A QoS 0 delivery found no room `[F-59]`.
     DroppedOutgoing,
     /// A QoS 0 publish found no room.
@@ -125,6 +130,8 @@ pub enum Event {
     Discarded,
     /// A publish was refused.
     PublishRefused(ReasonCode),
+    /// There is a policy, and it allowed it.
+    Allowed(Action),
     /// The policy did not allow it.
     Denied(Action),
     /// What proved who the client is has expired: the connection is closed.

@@ -4,6 +4,7 @@
 //! same state on every replica. Start reading at [`op`] (what goes in) and [`effect`] (what comes out).
 
 pub mod account;
+pub mod census;
 mod cluster;
 pub mod command;
 mod cursor;

@@ -305,6 +305,14 @@ impl Shard {
             bytes: self.account.bytes(),
             stored_messages: self.store.len() as u64,
             retained_messages: self.retained.len() as u64,
+            retained_bytes: self.retained.bytes(),
+            links: self.links.iter().count() as u64,
+            links_congested: self
+                .links
+                .iter()
+                .filter(|(_, link)| link.is_congested)
+                .count() as u64,
+            jobs: self.jobs.len() as u64,
             ..self.stats
         }
     }

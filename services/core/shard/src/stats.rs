@@ -25,4 +25,12 @@ pub struct Stats {
     pub stored_messages: u64,
     /// Retained messages.
     pub retained_messages: u64,
+    /// Bytes that they weigh.
+    pub retained_bytes: u64,
+    /// Links of gateways and shards that it knows.
+    pub links: u64,
+    /// Of them, those whose outbox is so full that their readers wait `[F-64]`.
+    pub links_congested: u64,
+    /// Pieces of work that Ticks go on with `[F-60]`.
+    pub jobs: u64,
 }

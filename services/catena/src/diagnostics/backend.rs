@@ -1,0 +1,166 @@
+//! What replicas of shards measure, under its names; and when a backend is ready.
+
+use std::sync::Arc;
+
+use catena_backend::{Held, Measured, Pulse};
+use catena_chain::Incarnation;
+use catena_membership::Cluster;
+use catena_telemetry::{Health, Samples, Source, names};
+use tokio::sync::watch;
+
+/// The replicas of a process.
+pub struct Replicas {
+    pub pulse: Pulse,
+    pub cluster: watch::Receiver<Arc<Cluster>>,
+}
+
+impl Source for Replicas {
+    fn collect(&self, samples: &mut Samples) {
+        let buffer = self.cluster.borrow().broker.memory_profile.buffer_bytes();
+        let (mut sessions, mut subscriptions) = (0, 0);
+        for (shard, measured) in self.pulse.measured() {
+            let name = &*shard.0.to_string();
+            collect_replica(name, &measured, samples);
+            if let Some(held) = &measured.held {
+                let is_tail = matches!(measured.role, "tail" | "alone");
+                collect_held(name, is_tail, held, buffer, samples);
+                if is_tail {
+                    let counted = &held.counted;
+                    let away = counted.persistent_away;
+                    sessions += counted.persistent_connected + away + counted.ephemeral;
+                    subscriptions += counted.subscriptions + counted.shared_subscriptions;
+                }
+            }
+        }
+        samples.add(&names::AIO_TOTAL_SESSIONS, [], sessions);
+        samples.add(&names::AIO_TOTAL_SUBSCRIPTIONS, [], subscriptions);
+    }
+}
+
+fn collect_replica(shard: &str, measured: &Measured, samples: &mut Samples) {
+    if measured.role != "none" {
+        samples.add(&names::SHARD_ROLE, [shard, measured.role], 1_u64);
+    }
+    if let Some(progress) = &measured.progress {
+        samples.add(&names::SHARD_EPOCH, [shard], progress.epoch.0);
+        samples.add(&names::SHARD_INDEX, [shard], progress.last);
+        samples.add(&names::SHARD_COMMIT, [shard], progress.committed);
+    }
+    samples.add(&names::SHARD_TURNS, [shard], measured.turns);
+    samples.add(&names::SHARD_ALARMS, [shard], measured.alarms);
+    samples.add(
+        &names::SHARD_DIRECT_DROPPED,
+        [shard],
+        measured.direct_dropped,
+    );
+    samples.add(&names::SHARD_LINKS, [shard], measured.links);
+}
+
+fn collect_held(shard: &str, is_tail: bool, held: &Held, buffer: u64, samples: &mut Samples) {
+    let (stats, counted) = (&held.stats, &held.counted);
+    let tail = if is_tail { "true" } else { "false" };
+    samples.add(&names::SHARD_BYTES, [shard], stats.bytes);
+    samples.add(&names::SHARD_BUFFER_BYTES, [shard], buffer);
+    samples.add(&names::SHARD_STORED, [shard], stats.stored_messages);
+    samples.add(&names::SHARD_PUBLISHES, [shard], stats.publishes);
+    for (reason, count) in [
+        ("no_memory", stats.publishes_refused),
+        ("qos0_no_room", stats.qos0_dropped),
+        ("expired", stats.expired),
+        ("queue_full", stats.queue_dropped),
+    ] {
+        samples.add(&names::SHARD_DROPPED, [shard, reason], count);
+    }
+    samples.add(&names::SHARD_TAKEOVERS, [shard], stats.takeovers);
+    samples.add(&names::SHARD_WILLS, [shard], stats.wills);
+    samples.add(&names::SHARD_STALE, [shard], stats.stale);
+    samples.add(&names::SHARD_CONGESTED, [shard], stats.links_congested);
+    samples.add(&names::SHARD_JOBS, [shard], stats.jobs);
+    samples.add(&names::SHARD_QUEUED, [shard], counted.queued);
+    samples.add(&names::SHARD_SLOW, [shard], counted.slow_readers);
+    for (rank, length) in (1..).zip(counted.longest) {
+        samples.add(&names::SHARD_LONGEST, [shard, &*rank.to_string()], length);
+    }
+
+    let of_chain = [shard, tail];
+    samples.add(
+        &names::AIO_RETAINED_MESSAGES,
+        of_chain,
+        stats.retained_messages,
+    );
+    samples.add(&names::AIO_RETAINED_BYTES, of_chain, stats.retained_bytes);
+    samples.add(&names::AIO_EXPIRED_MESSAGES, of_chain, stats.expired);
+    samples.add(&names::AIO_WILL_MESSAGES, of_chain, counted.wills);
+    samples.add(&names::AIO_WILL_BYTES, of_chain, counted.will_bytes);
+    let subscriptions = counted.subscriptions;
+    let shared = counted.shared_subscriptions;
+    samples.add(&names::AIO_SUBSCRIPTIONS, of_chain, subscriptions);
+    samples.add(&names::AIO_SHARED_SUBSCRIPTIONS, of_chain, shared);
+    samples.add(
+        &names::AIO_STORE_TOTAL_SUBSCRIPTIONS,
+        of_chain,
+        subscriptions + shared,
+    );
+    for (is_persistent, all, connected) in [
+        (
+            "true",
+            counted.persistent_connected + counted.persistent_away,
+            counted.persistent_connected,
+        ),
+        ("false", counted.ephemeral, counted.ephemeral),
+    ] {
+        let labels = [is_persistent, tail, shard];
+        samples.add(&names::AIO_STORE_TOTAL_SESSIONS, labels, all);
+        samples.add(&names::AIO_STORE_CONNECTED_SESSIONS, labels, connected);
+    }
+    if buffer > 0 {
+        let percent = stats.bytes as f64 * 100.0 / buffer as f64;
+        let name = format!("shard-{shard}");
+        samples.add(&names::AIO_BUFFER_USED, [&*name], percent);
+    }
+}
+
+/// What a backend that is registered has to have to be ready: each shard whose chain names it is told so, and has its state
+/// or gets it as a learner. A spare is ready.
+const PART: &str = "shards";
+
+/// Keeps `health` up to date about the shards of this backend, for as long as the present runtime runs.
+pub fn watch_readiness(
+    health: Health,
+    me: Incarnation,
+    pulse: Pulse,
+    cluster: watch::Receiver<Arc<Cluster>>,
+) {
+    health.misses(PART, "not looked at yet");
+    tokio::spawn(async move {
+        loop {
+            match missing(me, &pulse, &cluster.borrow()) {
+                None => health.has(PART),
+                Some(missing) => health.misses(PART, missing),
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    });
+}
+
+const LOOK: std::time::Duration = std::time::Duration::from_millis(250);
+
+fn missing(me: Incarnation, pulse: &Pulse, cluster: &Cluster) -> Option<String> {
+    if cluster.layout.is_none() {
+        return Some("the cluster is not laid out yet".to_owned());
+    }
+    let measured = pulse.measured();
+    let is_there = |shard| {
+        let found = measured.iter().find(|(of, _)| *of == shard);
+        found.is_some_and(|(_, measured)| {
+            measured.role == "learner" || (measured.role != "none" && measured.held.is_some())
+        })
+    };
+    let chains = cluster.chains.iter();
+    let ours = chains.filter(|(_, chain)| chain.role_of(me).is_some());
+    let absent: Vec<String> = ours
+        .filter(|(shard, _)| !is_there(**shard))
+        .map(|(shard, _)| shard.0.to_string())
+        .collect();
+    (!absent.is_empty()).then(|| format!("no state yet of {}", absent.join(", ")))
+}

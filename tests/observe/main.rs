@@ -1,0 +1,7 @@
+//! What an operator sees of a broker: metrics, health, logs, traces, the probe.
+//!
+//! Start reading at `metrics.rs`. Prometheus' own tools come from the system's packages (tests/setup/prometheus.sh).
+
+mod health;
+mod metrics;
+mod prometheus;
