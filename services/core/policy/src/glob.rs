@@ -11,7 +11,7 @@ enum Piece {
     Literal(Vec<u8>),
     /// Of the client; means itself, whatever is in it.
     Value(u16),
-    /// `*`: any bytes, or none.
+    /// `*`: any characters, or none.
     Any,
     /// `?`: one character.
     One,
@@ -110,7 +110,7 @@ impl Glob {
                     at += length;
                 }
                 (None, Some((behind, from))) if *from < text.len() => {
-                    *from += 1;
+                    *from += first(&text[*from..]).map_or(1, |(_, length)| length);
                     (piece, at) = (*behind, *from);
                 }
                 _ => return false,

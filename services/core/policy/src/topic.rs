@@ -68,7 +68,7 @@ impl TopicPattern {
         let mut rest = Some(plain(asked));
         for (depth, level) in self.0.iter().enumerate() {
             // [MQTT-4.7.2-1]
-            if is_hidden && depth == 0 && matches!(level, Level::One | Level::Rest) {
+            if is_hidden && depth == 0 && !level.names_hidden() {
                 return false;
             }
             if *level == Level::Rest {
@@ -96,7 +96,7 @@ impl TopicPattern {
         let is_hidden = asked.starts_with('$');
         let mut rest = Some(asked);
         for (depth, level) in self.0.iter().enumerate() {
-            if is_hidden && depth == 0 && matches!(level, Level::One | Level::Rest) {
+            if is_hidden && depth == 0 && !level.names_hidden() {
                 return false;
             }
             let first = rest.map(split);
@@ -159,6 +159,11 @@ pub(crate) fn split(rest: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// Whether the first letters of a level stand in the rule, and do not come from the client.
+pub(crate) fn begins_as_written(parts: &[Part]) -> bool {
+    matches!(parts.first(), Some(Part::Literal(_)))
+}
+
 fn push_literal(level: &mut Vec<Part>, text: Option<&str>) {
     if let Some(text) = text.filter(|text| !text.is_empty()) {
         level.push(Part::Literal(text.to_owned()));
@@ -166,6 +171,16 @@ fn push_literal(level: &mut Vec<Part>, text: Option<&str>) {
 }
 
 impl Level {
+    /// Whether it can be the first level of a topic that begins with `$`: the rule says so itself. What comes from a client
+    /// leads no more there than a wildcard does.
+    fn names_hidden(&self) -> bool {
+        match self {
+            Level::Literal(_) => true,
+            Level::Template(parts) => begins_as_written(parts),
+            Level::One | Level::Rest => false,
+        }
+    }
+
     /// `None`: a wildcard that is not alone in its level.
     fn of(parts: Vec<Part>) -> Option<Level> {
         let is_wild =

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::{
     reach::{Reach, RuleId},
     template::{Part, Values},
-    topic::{Level, TopicPattern, plain, split},
+    topic::{Level, TopicPattern, begins_as_written, plain, split},
 };
 
 /// All patterns of one method.
@@ -110,7 +110,8 @@ impl Trie {
                 continue;
             }
             for (parts, child) in &node.templates {
-                if values.make_level(parts, level) {
+                let may_begin = is_wild_allowed || begins_as_written(parts);
+                if may_begin && values.make_level(parts, level) {
                     todo.push((*child, rest));
                 }
             }

@@ -89,6 +89,14 @@ fn values_of_a_client_cannot_widen_a_pattern() {
         assert!(!subscribes(pattern, client(id), "a/b"), "{id}");
         assert!(!subscribes(pattern, client(id), &format!("{id}/#")), "{id}");
     }
+    // What the broker says of itself, where a rule gives each client topics below its name.
+    assert!(!subscribes(pattern, client("$SYS"), "$SYS/#"));
+    assert!(!subscribes(pattern, client("$SYS"), "$SYS/broker/uptime"));
+    let pattern = "$app-{principal.clientId}/#";
+    assert!(
+        subscribes(pattern, client("a"), "$app-a/b"),
+        "as it is written"
+    );
     // It makes no share either, of which only the rest would count.
     let pattern = "{principal.clientId}/{principal.username}/#";
     let share = Principal {
@@ -197,6 +205,11 @@ fn keys_of_the_state_store() {
         ("{principal.clientId}", b"a", false),
         ("{principal.username}", b"", false),
         ("*a*b*c", b"xxaxxbxxbc", true),
+        // A star that ends within a character would find its last byte to be none of the class.
+        ("*[!é]", "é".as_bytes(), false),
+        ("*[!é]", "éx".as_bytes(), true),
+        ("*é", "xéé".as_bytes(), true),
+        ("*[!a]", b"a\xFF", true),
     ];
     for (pattern, key, expected) in rows {
         assert_eq!(

@@ -72,6 +72,10 @@ fn grants(rule: &Rule, principal: &Principal, action: Action<'_>) -> bool {
 }
 
 fn topic_matches(pattern: &str, principal: &Principal, topic: &str) -> bool {
+    // A `$` that would come from the client.
+    if topic.starts_with('$') && pattern.starts_with("{principal.") {
+        return false;
+    }
     let pattern = substitute(pattern, principal);
     pattern.is_some_and(|pattern| is_plain_filter(&pattern) && filter::matches(&pattern, topic))
 }
@@ -90,10 +94,12 @@ fn filter_covers(pattern: &str, principal: &Principal, asked: &str) -> bool {
         // `x+`, or a share without a filter.
         Err(_) => return false,
     };
+    let is_from_client = pattern.starts_with("{principal.");
     let (Some(pattern), Ok(asked)) = (substitute(&pattern, principal), Filter::parse(asked)) else {
         return false;
     };
-    is_plain_filter(&pattern) && covers(&pattern, asked.filter())
+    let is_hidden_by_client = is_from_client && asked.filter().starts_with('$');
+    !is_hidden_by_client && is_plain_filter(&pattern) && covers(&pattern, asked.filter())
 }
 
 /// Whether it is a filter, taken without its share.
