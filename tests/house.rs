@@ -53,7 +53,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("catena-telemetry", &["catena-resources", "catena-mqtt"]),
     (
         "catena-authentication",
-        &["catena-mqtt", "catena-resources", "catena-secrets"],
+        &[
+            "catena-mqtt",
+            "catena-resources",
+            "catena-runtime",
+            "catena-secrets",
+        ],
     ),
     // What the Broker and listeners say of certificates is read there.
     ("catena-pki", &["catena-resources", "catena-mqtt"]),

@@ -275,3 +275,22 @@ impl Deal {
         count.add();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, os::fd::OwnedFd};
+
+    use super::*;
+
+    // One port that the system does not watch would end a gateway with all its clients.
+    #[tokio::test]
+    async fn a_socket_that_cannot_be_watched_is_said() {
+        // The system watches no file.
+        let socket = TcpListener::from(OwnedFd::from(File::open("/dev/null").unwrap()));
+        socket.set_nonblocking(true).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 1883));
+        let refused = Listener { socket, address }.watched().unwrap_err();
+        assert_eq!(refused.address, address);
+        assert_eq!(refused.source.kind(), io::ErrorKind::PermissionDenied);
+    }
+}

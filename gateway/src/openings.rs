@@ -2,12 +2,14 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU16, Ordering::Relaxed},
     },
 };
+
+use catena_runtime::network;
 
 use crate::{
     limits::{OPENING_ADDRESSES, OPENINGS_FREE, OPENINGS_MAX, OPENINGS_PER_ADDRESS_MAX},
@@ -43,7 +45,7 @@ impl Openings {
     /// One more of `address`, if it may. `None` for an address: nobody knows yet who it is.
     pub fn enter(self: &Arc<Openings>, address: Option<IpAddr>) -> Option<Opening> {
         let seat = self.room.enter()?;
-        let place = self.keys.hash_one(address.map(network)) as usize % OPENING_ADDRESSES;
+        let place = self.keys.hash_one(address.map(network::of)) as usize % OPENING_ADDRESSES;
         // No more than there are seats, which fit.
         let before = self.by_address[place].fetch_add(1, Relaxed);
         let opening = Opening {
@@ -60,17 +62,6 @@ impl Openings {
 impl Drop for Opening {
     fn drop(&mut self) {
         self.of.by_address[self.place].fetch_sub(1, Relaxed);
-    }
-}
-
-/// The address itself; of IPv6 the /64 that it is in, because a machine has all addresses of one.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let bits = address.to_bits() & (u128::MAX << 64);
-            Ipv6Addr::from_bits(bits).into()
-        }
-        address => address,
     }
 }
 

@@ -227,6 +227,7 @@ affinity: {{ toJson . }}
 {{- with .customSettings -}}
 {{- with .caCertConfigMap -}}{{- $maps = append $maps . -}}{{- end -}}
 {{- with (((.auth | default dict).x509 | default dict).secretRef) -}}{{- $secrets = append $secrets . -}}{{- end -}}
+{{- with .headersSecretRef -}}{{- $secrets = append $secrets . -}}{{- end -}}
 {{- end -}}
 {{- end -}}{{- end -}}
 {{- toJson (dict "secrets" (uniq $secrets) "configMaps" (uniq $maps) "either" (uniq $either)) -}}

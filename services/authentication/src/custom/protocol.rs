@@ -18,8 +18,9 @@ pub const VERSION: &str = "0.5.0";
 /// The most of what a server says about a refusal that is logged.
 const MESSAGE_CHARS_MAX: usize = 200;
 
-/// The most attributes of a client.
+/// The most attributes of a client, and the most bytes of their names and values: each connection keeps its own.
 const ATTRIBUTES_MAX: usize = 1_000;
+const ATTRIBUTE_BYTES_MAX: usize = 16 << 10;
 
 /// When a server is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -137,6 +138,15 @@ fn accepted(body: &[u8], now: SystemTime) -> Said {
             "it answered with more than {ATTRIBUTES_MAX} attributes"
         ));
     }
+    let attributes = accepted.attributes.iter();
+    let bytes: usize = attributes
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
+    if bytes > ATTRIBUTE_BYTES_MAX {
+        return Said::Nothing(format!(
+            "it answered with {bytes} bytes of attributes: more than {ATTRIBUTE_BYTES_MAX}"
+        ));
+    }
     let expires = match accepted.expiry.as_deref().map(str::parse::<Timestamp>) {
         None => None,
         Some(Ok(expiry)) => Some(SystemTime::from(expiry)),
@@ -248,7 +258,7 @@ mod tests {
         assert_eq!(asked(When::Auth, &credentials), expected);
     }
 
-    /// An answer that is understood as another one: in the worst case as a yes.
+    /// An answer that is understood as another one: in the worst case as a yes. Or one that fills the broker's memory.
     #[test]
     fn answers_mean_what_is_agreed() {
         let accepted = |attributes: &[(&str, &str)], expires| Said::Accepted {
@@ -272,6 +282,18 @@ mod tests {
             accepted(&[], expires)
         );
 
+        let of_bytes = |bytes: usize| {
+            let value = "x".repeat(bytes - "site".len());
+            read(200, &json!({"attributes": {"site": value}}).to_string())
+        };
+        assert!(matches!(
+            of_bytes(ATTRIBUTE_BYTES_MAX),
+            Said::Accepted { .. }
+        ));
+        assert!(matches!(
+            of_bytes(ATTRIBUTE_BYTES_MAX + 1),
+            Said::Nothing(_)
+        ));
         for nothing in [
             "",
             "yes",

@@ -73,7 +73,8 @@ fn is_username(name: &str) -> bool {
     !name.is_empty() && name.len() <= usize::from(u16::MAX) && !name.contains('\0')
 }
 
-/// Claims that are text, numbers or yes and no, or lists of them, which are joined with commas. Others are no attributes.
+/// Claims that are text, numbers or yes and no, or lists of them, which are joined with commas. Others are no attributes, and so
+/// are lists with a comma in a member: they would pass for a list of other members.
 fn attributes(claims: &Map<String, Value>, names: &[String]) -> Attributes {
     fn single(value: &Value) -> Option<String> {
         match value {
@@ -86,7 +87,7 @@ fn attributes(claims: &Map<String, Value>, names: &[String]) -> Attributes {
     let value = |value: &Value| match value {
         Value::Array(values) => values
             .iter()
-            .map(single)
+            .map(|value| single(value).filter(|text| !text.contains(',')))
             .collect::<Option<Vec<_>>>()
             .map(|values| values.join(",")),
         value => single(value),
@@ -192,6 +193,19 @@ mod tests {
         let at = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         assert_eq!(expires(NOW + 60), at(NOW + 60));
         assert_eq!(expires(NOW - 10), at(NOW + 20));
+    }
+
+    /// A list of one member passes for a list of two, one of which is a role that nobody gave.
+    #[test]
+    fn a_member_with_a_comma_is_not_taken_for_two() {
+        let site = |value: Value| with("site", value).unwrap().attributes;
+        assert_eq!(
+            site(json!(["a", "b"])),
+            site(json!("a,b")),
+            "text is what it is"
+        );
+        assert!(site(json!(["a,b"])).is_empty());
+        assert!(site(json!(["a", "b,c"])).is_empty());
     }
 
     /// Another claim is the name, or claims mean something that they do not say.

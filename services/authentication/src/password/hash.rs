@@ -60,6 +60,29 @@ pub fn check(hash: &str) -> Result<(), Unusable> {
     usable(hash).map(|_| ())
 }
 
+/// What checking a hash costs, very roughly in nanoseconds: to compare hashes of different kinds. 0 for one that cannot be used.
+pub fn cost(hash: &str) -> u64 {
+    match usable(hash) {
+        Ok(Usable::Argon2(hash)) => Params::try_from(&hash).map_or(0, |params| {
+            let kib = u64::from(params.m_cost()) * u64::from(params.t_cost());
+            kib.saturating_mul(500)
+        }),
+        Ok(Usable::Scrypt(hash)) => scrypt::Params::try_from(&hash).map_or(0, |params| {
+            let blocks = 1_u64.checked_shl(params.log_n().into()).unwrap_or(u64::MAX);
+            let each = u64::from(params.r()) * u64::from(params.p());
+            blocks.saturating_mul(each).saturating_mul(300)
+        }),
+        Ok(Usable::Pbkdf2(hash)) => {
+            let params = pbkdf2::Params::try_from(&hash);
+            params.map_or(0, |params| u64::from(params.rounds()) * 400)
+        }
+        Ok(Usable::Bcrypt(hash)) => hash
+            .parse()
+            .map_or(0, |parts: bcrypt::HashParts| 50_000 << parts.get_cost()),
+        Err(_) => 0,
+    }
+}
+
 /// A new hash of `password`: argon2id in PHC format. Takes some 20 ms. `salt` is 16 random bytes.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! Passwords: their hashes are in a secret, a username a key.
 //!
-//! An unknown username costs as much as a wrong password, so that nobody learns from the time which usernames there are.
+//! An unknown username costs as much as a wrong password, so that nobody learns from the time which usernames there are: as much
+//! as the most expensive hash of the secret. Usernames whose hashes cost less are told by that.
 
 pub mod hash;
 mod hashing;
@@ -100,7 +101,7 @@ impl std::fmt::Debug for Passwords {
 #[derive(Debug)]
 pub(crate) struct Password {
     settings: PasswordSettings,
-    /// A hash that costs what those of the secret cost.
+    /// The hash of the secret that costs most.
     decoy: Renewed<String>,
 }
 
@@ -207,7 +208,7 @@ impl Password {
         hash.map_err(|why| format!("the hash of this username cannot be used: {why}"))
     }
 
-    /// A hash that costs what those of the secret cost; any of them will do.
+    /// The hash of the secret that costs most.
     fn decoy(&self, secrets: &Secrets) -> String {
         let decoy = self.decoy.get(|_| {
             let hashes = secrets.all(&self.settings.secret_ref);
@@ -217,8 +218,9 @@ impl Password {
                     self.settings.secret_ref
                 ));
             }
-            let usable = hashes.values().find_map(|secret| usable(secret).ok());
-            Ok(Made::whole(usable.unwrap_or_else(|| DECOY.to_owned())))
+            let usable = hashes.values().filter_map(|secret| usable(secret).ok());
+            let dearest = usable.max_by_key(|hash| hash::cost(hash));
+            Ok(Made::whole(dearest.unwrap_or_else(|| DECOY.to_owned())))
         });
         decoy.map_or_else(|_| DECOY.to_owned(), |decoy| decoy.as_ref().clone())
     }
@@ -244,6 +246,26 @@ mod tests {
     use std::{net::Ipv4Addr, sync::Arc};
 
     use super::*;
+
+    // An unknown username that is refused sooner than a known one tells which usernames there are.
+    #[test]
+    fn an_unknown_username_costs_what_the_dearest_costs() {
+        let directory = tempfile::tempdir().unwrap();
+        let secrets = Secrets::open(Some(directory.path().to_owned()));
+        let dear = DECOY.replace("m=19456,t=2", "m=65536,t=3");
+        let bcrypt = bcrypt::hash_with_salt("x", 4, [7; 16]).unwrap().to_string();
+        for (user, hash) in [("a", DECOY), ("b", &dear), ("c", &bcrypt), ("d", "none")] {
+            secrets.put("users", user, hash.as_bytes()).unwrap();
+        }
+        let settings = PasswordSettings {
+            secret_ref: "users".to_owned(),
+            attributes: std::collections::BTreeMap::new(),
+        };
+        let method = Password::new("test", settings, &secrets);
+        assert_eq!(method.decoy(&secrets), dear);
+        secrets.remove("users", "b").unwrap();
+        assert_eq!(method.decoy(&secrets), DECOY);
+    }
 
     // Guessers who wait for their turns would take the places of everybody who connects, and those are told to come again.
     #[tokio::test]

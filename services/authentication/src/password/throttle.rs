@@ -13,9 +13,11 @@
 
 use std::{
     hash::{BuildHasher as _, RandomState},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     time::{Duration, Instant},
 };
+
+use catena_runtime::network;
 
 /// Wrong passwords that cost nothing, of one username.
 const FREE: u32 = 5;
@@ -111,27 +113,16 @@ impl Throttle {
     }
 
     fn user(&self, username: &str, peer: Option<IpAddr>) -> u64 {
-        self.keys.hash_one((username, peer.map(network)))
+        self.keys.hash_one((username, peer.map(network::of)))
     }
 
     fn address(&self, peer: Option<IpAddr>) -> usize {
-        place(self.keys.hash_one(peer.map(network)))
+        place(self.keys.hash_one(peer.map(network::of)))
     }
 }
 
 fn place(hash: u64) -> usize {
     (hash % PLACES as u64) as usize
-}
-
-/// The address itself; of IPv6 the /64 that it is in, because a machine has all addresses of one.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let bits = address.to_bits() & (u128::MAX << 64);
-            Ipv6Addr::from_bits(bits).into()
-        }
-        address => address,
-    }
 }
 
 /// What is known of a place, unless that is long ago.
@@ -180,6 +171,8 @@ fn apart(failures: u32, free: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);

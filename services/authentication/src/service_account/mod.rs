@@ -3,7 +3,10 @@
 mod kubernetes;
 mod review;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::SystemTime,
+};
 
 use bytestring::ByteString;
 use catena_resources::{Attributes, authentication::ServiceAccountTokenSettings};
@@ -54,6 +57,9 @@ impl ServiceAccountToken {
         let Some(token) = token.filter(|token| !token.is_empty()) else {
             return Opinion::denied("there is no token");
         };
+        if let Err(why) = review::worth(token, &self.audiences, SystemTime::now()) {
+            return Opinion::denied(why);
+        }
         let Some(api) = api else {
             return Opinion::unavailable("there is no Kubernetes API here to review tokens");
         };

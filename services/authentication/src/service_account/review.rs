@@ -7,12 +7,15 @@ use std::{
 
 use catena_resources::Attributes;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::token;
 
 /// What annotations of a service account begin with that are attributes of its clients.
 const ANNOTATION: &str = "aio-broker-auth/";
+
+/// How far our clock may be ahead of the cluster's before we refuse what its API would take.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
 
 /// Where reviews are asked for.
 pub const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
@@ -163,6 +166,36 @@ pub fn attributes(body: &[u8]) -> Option<Attributes> {
     Some(ours.filter(|(name, _)| !name.is_empty()).collect())
 }
 
+/// Whether a token is worth asking about: what is no token, has expired or is for another audience is refused by itself, so that
+/// strangers cannot make us ask for ever. Tokens of old say nothing of either.
+///
+/// # Errors
+/// Why it is not.
+pub fn worth(token: &str, audiences: &[String], now: SystemTime) -> Result<(), &'static str> {
+    let peeked = token::peek(token.as_bytes()).ok_or("it is no token")?;
+    let is_ours = |audience: &Value| {
+        let audience = audience.as_str();
+        audience.is_some_and(|audience| audiences.iter().any(|ours| ours == audience))
+    };
+    let is_for_us = match peeked.claims.get("aud") {
+        None => true,
+        Some(Value::Array(audiences)) => audiences.iter().any(is_ours),
+        Some(audience) => is_ours(audience),
+    };
+    if !is_for_us {
+        return Err("the token is for another audience");
+    }
+    if let Some(ends) = token::time(&peeked.claims, "exp") {
+        let ends = ends.and_then(|seconds| u64::try_from(seconds).ok());
+        let ends = ends.and_then(|s| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(s)));
+        let ends = ends.and_then(|ends| ends.checked_add(CLOCKS_APART_MAX));
+        if ends.is_none_or(|ends| ends <= now) {
+            return Err("the token has expired");
+        }
+    }
+    Ok(())
+}
+
 /// When a token that is proved is no longer good; `None`: never, as those of old.
 pub fn expiry(token: &str) -> Option<SystemTime> {
     let peeked = token::peek(token.as_bytes())?;
@@ -216,6 +249,39 @@ mod tests {
             Said::Nothing(_)
         ));
         assert!(matches!(super::read(200, b"<html>", &[]), Said::Nothing(_)));
+    }
+
+    /// Anybody who connects makes us ask the API of the cluster, and keeps others out meanwhile; or a good token is not asked about.
+    #[test]
+    fn what_cannot_be_good_is_not_asked_about() {
+        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let judge = |claims: Value| {
+            let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+            let token = format!("{}.{}.c2ln", part(&json!({"alg": "RS256"})), part(&claims));
+            worth(&token, &["mqtt".to_owned(), "broker".to_owned()], now)
+        };
+        for good in [
+            json!({}),
+            json!({"aud": "mqtt", "exp": 1_000_001}),
+            json!({"aud": ["other", "broker"], "exp": 999_941}),
+        ] {
+            assert_eq!(judge(good.clone()), Ok(()), "{good}");
+        }
+        for bad in [
+            json!({"aud": "other"}),
+            json!({"aud": []}),
+            json!({"aud": 7}),
+            json!({"exp": 999_940}),
+            json!({"exp": "never"}),
+            json!({"exp": -1}),
+            json!({"exp": u64::MAX}),
+        ] {
+            assert!(judge(bad.clone()).is_err(), "{bad}");
+        }
+        for none in ["", "x", "a.b", "a.b.c", "e30.e30.x"] {
+            assert!(worth(none, &[], now).is_err(), "{none}");
+        }
     }
 
     /// Attributes that nobody gave, or none of those that somebody did.

@@ -90,6 +90,37 @@ async fn a_server_accepts_and_refuses() {
     );
 }
 
+/// A password for the server that has to be in the manifest, for all who may read it; or a server that takes us for a stranger
+/// while the secret is away.
+#[tokio::test]
+async fn headers_may_be_in_a_secret() {
+    let (world, web) = world(|seen| match seen.headers.get("authorization") {
+        Some(value) if value == "Bearer of-us" => Does::json(200, json!({})),
+        _ => Does::json(403, json!({})),
+    })
+    .await;
+    let settings = "    headers: {authorization: none, x-broker: catena}\n    headersSecretRef: keys\n    onUnreachable: Deny";
+    let authenticator = world.authenticator(&method(&web, settings));
+    assert_eq!(refused(&authenticator.connect(login("a", "b")).await), 0x88);
+    assert!(authenticator.problems()[0].contains("keys"));
+    assert!(web.seen().is_empty());
+
+    let put = |value: &[u8]| world.put("keys", "Authorization", value);
+    put(b"Bearer of-us\n");
+    let verdict = authenticator.connect(login("a", "b")).await;
+    assert!(matches!(verdict, Verdict::Accepted { .. }), "{verdict:?}");
+    assert_eq!(web.seen()[0].headers["x-broker"], "catena");
+    assert_eq!(authenticator.problems(), Vec::<String>::new());
+    // It would end the header and begin another: what was good before stays.
+    put(b"Bearer\r\nx-more: 1");
+    let verdict = authenticator.connect(login("a", "b")).await;
+    assert!(matches!(verdict, Verdict::Accepted { .. }), "{verdict:?}");
+    assert!(authenticator.problems()[0].contains("is no HTTP header"));
+    // Another password counts from the next question on.
+    put(b"Bearer of-others");
+    assert_eq!(refused(&authenticator.connect(login("a", "b")).await), 0x87);
+}
+
 /// A connection that ends at its expiry though its client proved itself again; or is ended because the server was away for a moment.
 #[tokio::test]
 async fn a_client_proves_itself_again() {

@@ -259,7 +259,9 @@ mod tests {
     #[tokio::test]
     async fn a_connection_without_an_admitted_call_ends() {
         let (_client, mut io, _tasks) = connection(Duration::ZERO).await;
-        let failed = io.read_u8().await.unwrap_err();
+        // A connection that stays would have this wait for ever.
+        let read = tokio::time::timeout(STRANGER_MAX, io.read_u8()).await;
+        let failed = read.expect("it ended").unwrap_err();
         assert_eq!(failed.kind(), io::ErrorKind::TimedOut);
         assert!(io.write(b"x").await.is_err() && io.flush().await.is_err());
     }

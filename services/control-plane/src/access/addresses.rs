@@ -2,9 +2,11 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
+
+use catena_runtime::network;
 
 /// Connections at once of one address; of IPv6 of one network, because a machine has all addresses of a /64.
 const CONNECTIONS_PER_ADDRESS_MAX: usize = 32;
@@ -23,7 +25,7 @@ pub struct Place {
 impl Addresses {
     /// A place, unless the address has as many as it may.
     pub fn enter(self: &Arc<Addresses>, address: IpAddr) -> Option<Place> {
-        let network = network(address);
+        let network = network::of(address);
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counted.entry(network).or_default();
         if *count >= CONNECTIONS_PER_ADDRESS_MAX {
@@ -44,17 +46,6 @@ impl Drop for Place {
                 counted.remove(&self.network);
             }
         }
-    }
-}
-
-/// The address itself; of IPv6 the /64 that it is in.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let bits = address.to_bits() & (u128::MAX << 64);
-            Ipv6Addr::from_bits(bits).into()
-        }
-        address => address,
     }
 }
 

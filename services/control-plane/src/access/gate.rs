@@ -1,14 +1,14 @@
 //! What each call to the admin port passes: who calls, whether he may, and the audit's line.
 //!
 //! Reads are by the name of the method: `Get`, `List`, `Watch`, `Explain`. What is not known to read counts as a change.
-//! A handler says what a call is about with [`about`].
+//! A handler says what a call is about with [`about`]; a read is noted when it does, because it shows what clients said.
 
 use std::{
     convert::Infallible,
     fmt::Display,
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Instant,
 };
@@ -41,21 +41,63 @@ pub struct Caller {
     pub role: Role,
 }
 
+impl Caller {
+    /// Who calls. Without a gate, which says it, a caller is one who may only read.
+    pub fn of<T>(request: &Request<T>) -> Caller {
+        let known = request.extensions().get::<Caller>();
+        known.cloned().unwrap_or(Caller {
+            name: String::new(),
+            role: Role::Viewer,
+        })
+    }
+}
+
 /// What a call is about, as its handler says.
 #[derive(Debug, Clone, Default)]
-struct Subject(Arc<Mutex<String>>);
+struct Subject(Arc<Mutex<Words>>);
 
-/// Says what a call is about, for the audit: names of what is changed, and no secrets.
+#[derive(Debug, Default)]
+struct Words {
+    about: String,
+    is_dry_run: bool,
+}
+
+/// Says what a call is about, for the audit: names of what is changed or shown, and no secrets.
 pub fn about<T>(request: &Request<T>, what: impl Display) {
     if let Some(subject) = request.extensions().get::<Subject>() {
-        let mut words = subject.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if words.len() > WORDS_MAX {
+        let mut words = subject.lock();
+        if words.about.len() > WORDS_MAX {
             return;
         }
-        if !words.is_empty() {
-            words.push_str(", ");
+        if !words.about.is_empty() {
+            words.about.push_str(", ");
         }
-        words.push_str(&what.to_string());
+        words.about.push_str(&what.to_string());
+    }
+}
+
+/// Says that a call changes nothing and is to tell what it would change.
+pub fn dry_run<T>(request: &Request<T>) {
+    if let Some(subject) = request.extensions().get::<Subject>() {
+        subject.lock().is_dry_run = true;
+    }
+}
+
+impl Subject {
+    fn lock(&self) -> MutexGuard<'_, Words> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Words {
+    /// What the audit says of the call; `None`: nothing.
+    fn event(&self, is_read: bool) -> Option<&'static str> {
+        match (is_read, self.is_dry_run) {
+            (true, _) if self.about.is_empty() => None,
+            (true, _) => Some("was looked at"),
+            (false, true) => Some("a dry run was asked for"),
+            (false, false) => Some("a change was asked for"),
+        }
     }
 }
 
@@ -120,9 +162,6 @@ where
             && let Some(peer) = request.extensions().get::<Peer>()
         {
             peer.admitted.set();
-        }
-        if is_read(&path) {
-            return Box::pin(self.inner.call(request));
         }
         let subject = Subject::default();
         request.extensions_mut().insert(subject.clone());
@@ -215,7 +254,7 @@ impl Gates {
     }
 }
 
-/// The line of a call that changes something, or would have.
+/// The line of a call that changes something, or would have, or that shows what clients said.
 fn note(
     caller: &Caller,
     from: Option<SocketAddr>,
@@ -223,7 +262,10 @@ fn note(
     subject: &Subject,
     answer: &http::Response<Body>,
 ) {
-    let what = subject.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let words = subject.lock();
+    let Some(event) = words.event(is_read(path)) else {
+        return;
+    };
     // Refusals of handlers carry their status.
     let refused = answer.extensions().get::<Status>();
     let outcome = match refused {
@@ -232,7 +274,7 @@ fn note(
     };
     info!(
         target: "audit", who = shortened(&caller.name), role = caller.role.word(), from = %shown(from),
-        action = action(path), what = shortened(&what), outcome, "a change was asked for"
+        action = action(path), what = shortened(&words.about), outcome, "{event}"
     );
 }
 
@@ -331,6 +373,24 @@ mod tests {
         assert!(!may_stay(&guard, change, "look").await);
         assert!(!may_stay(&guard, read, "guess").await);
         assert!(!may_stay(&guard, "/grpc.health.v1.Health/Watch", "look").await);
+    }
+
+    // The audit would say that an administrator changed what he only tried, or nothing of who read the messages of clients.
+    #[test]
+    fn the_audit_says_what_was_asked_for() {
+        let (mut request, subject) = (Request::new(()), Subject::default());
+        request.extensions_mut().insert(subject.clone());
+        let event = |is_read| subject.lock().event(is_read);
+        assert_eq!(event(true), None);
+        assert_eq!(event(false), Some("a change was asked for"));
+        about(&request, "the topic t");
+        assert_eq!(event(true), Some("was looked at"));
+        dry_run(&request);
+        assert_eq!(event(false), Some("a dry run was asked for"));
+        about(&request, "x".repeat(2 * WORDS_MAX));
+        about(&request, "more");
+        assert!(subject.lock().about.starts_with("the topic t, xx"));
+        assert!(!subject.lock().about.ends_with("more"));
     }
 
     // A new method that changes something must not be open to those who may only look.

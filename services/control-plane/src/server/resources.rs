@@ -10,7 +10,10 @@ use tonic::{Request, Response, Status};
 
 use super::{Context, ended, invalid, is_ending, membership::Answers, status};
 use crate::{
-    access::gate::about,
+    access::{
+        Role,
+        gate::{Caller, about, dry_run},
+    },
     resources::{CHANGED_BYTES_MAX, CHANGED_MAX, Change, Changed, Happened},
     view::View,
 };
@@ -36,7 +39,7 @@ impl proto::resources_server::Resources for Service {
             about(&request, resource.id());
         }
         if request.get_ref().dry_run {
-            about(&request, "as a dry run");
+            dry_run(&request);
         }
         let proto::ApplyResourcesRequest {
             dry_run, expected, ..
@@ -64,6 +67,7 @@ impl proto::resources_server::Resources for Service {
         &self,
         request: Request<proto::GetResourceRequest>,
     ) -> Result<Response<proto::GetResourceResponse>, Status> {
+        let role = Caller::of(&request).role;
         let id = id(request.into_inner().id.unwrap_or_default())?;
         let known = self.0.catalogue.known().await;
         let known = known.map_err(|refused| status(&refused))?;
@@ -72,7 +76,7 @@ impl proto::resources_server::Resources for Service {
         };
         let view = self.0.following.view.borrow().clone();
         Ok(Response::new(proto::GetResourceResponse {
-            resource: Some(message(&view, &id, stored)),
+            resource: Some(message(&view, &id, stored, role)),
         }))
     }
 
@@ -80,6 +84,7 @@ impl proto::resources_server::Resources for Service {
         &self,
         request: Request<proto::ListResourcesRequest>,
     ) -> Result<Response<proto::ListResourcesResponse>, Status> {
+        let role = Caller::of(&request).role;
         let kind = optional_kind(&request.into_inner().kind)?;
         let known = self.0.catalogue.known().await;
         let known = known.map_err(|refused| status(&refused))?;
@@ -89,7 +94,7 @@ impl proto::resources_server::Resources for Service {
         Ok(Response::new(proto::ListResourcesResponse {
             version: known.revision.0,
             resources: asked
-                .map(|(id, stored)| message(&view, id, stored))
+                .map(|(id, stored)| message(&view, id, stored, role))
                 .collect(),
         }))
     }
@@ -100,11 +105,12 @@ impl proto::resources_server::Resources for Service {
         &self,
         request: Request<proto::WatchResourcesRequest>,
     ) -> Result<Response<Self::WatchResourcesStream>, Status> {
+        let role = Caller::of(&request).role;
         let kind = optional_kind(&request.into_inner().kind)?;
         let (out, answers) = mpsc::channel(OUTGOING_MAX);
         let service = self.clone();
         tokio::spawn(async move {
-            if let Err(failed) = service.tell(kind, &out).await {
+            if let Err(failed) = service.tell(kind, role, &out).await {
                 let _ = out.send(Err(failed)).await;
             }
         });
@@ -119,7 +125,7 @@ impl proto::resources_server::Resources for Service {
             about(&request, format_args!("{}/{}", id.kind, id.name));
         }
         if request.get_ref().dry_run {
-            about(&request, "as a dry run");
+            dry_run(&request);
         }
         let request = request.into_inner();
         let change = Change {
@@ -145,6 +151,7 @@ impl Service {
     async fn tell(
         &self,
         kind: Option<Kind>,
+        role: Role,
         out: &mpsc::Sender<Result<proto::WatchResourcesResponse, Status>>,
     ) -> Result<(), Status> {
         let mut views = self.0.following.view.clone();
@@ -152,7 +159,7 @@ impl Service {
         loop {
             let view = views.borrow_and_update().clone();
             if view.revision.0 > 0 {
-                let told = difference(kind, known.as_deref(), &view);
+                let told = difference(kind, role, known.as_deref(), &view);
                 let is_news = told.snapshot || !told.resources.is_empty() || !told.gone.is_empty();
                 if is_news && out.send(Ok(told)).await.is_err() {
                     return Ok(());
@@ -170,6 +177,7 @@ impl Service {
 
 fn difference(
     kind: Option<Kind>,
+    role: Role,
     known: Option<&View>,
     now: &View,
 ) -> proto::WatchResourcesResponse {
@@ -184,7 +192,7 @@ fn difference(
             known.resources.get(id) == Some(stored) && ports(known, id) == ports(now, id)
         });
         if !is_same {
-            told.resources.push(message(now, id, stored));
+            told.resources.push(message(now, id, stored, role));
         }
     }
     let before = known.into_iter().flat_map(|known| known.resources.iter());
@@ -290,7 +298,8 @@ fn applied(view: &View, changed: &Changed) -> proto::AppliedResource {
     };
     let told = |stored: &Option<Stored>| {
         let stored = stored.as_ref();
-        stored.map(|stored| message(view, &changed.id, stored))
+        // Who may change a resource may see it.
+        stored.map(|stored| message(view, &changed.id, stored, Role::Admin))
     };
     proto::AppliedResource {
         outcome: outcome.into(),
@@ -299,9 +308,13 @@ fn applied(view: &View, changed: &Changed) -> proto::AppliedResource {
     }
 }
 
-fn message(view: &View, id: &ResourceId, stored: &Stored) -> proto::Resource {
+/// A resource as `role` may see it.
+fn message(view: &View, id: &ResourceId, stored: &Stored, role: Role) -> proto::Resource {
     let ports = ports(view, id);
-    let mut manifest = serde_json::json!(&*stored.resource);
+    let mut manifest = match role {
+        Role::Admin => serde_json::json!(&*stored.resource),
+        Role::Viewer => serde_json::json!(stored.resource.for_viewers()),
+    };
     if stored.version > 0 {
         manifest["metadata"]["resourceVersion"] = stored.version.to_string().into();
     }

@@ -181,6 +181,62 @@ async fn a_token_lets_in_by_its_role() {
     port.server.shutdown().await;
 }
 
+// Whoever may look would have the password that the broker shows to another server.
+#[tokio::test(flavor = "multi_thread")]
+async fn values_of_headers_are_for_administrators() {
+    let port = Port::open().await;
+    let channel = port.connect(None).await.unwrap();
+    let mut client = ResourcesClient::new(channel.clone());
+    let manifest = "{apiVersion: catena.dev/v1, kind: BrokerAuthentication, metadata: {name: asked}, spec: {\
+                    authenticationMethods: [{method: Custom, customSettings: {endpoint: 'https://a', headers: {x-key: of-us}}}]}}";
+    let request = proto::ApplyResourcesRequest {
+        manifests: vec![manifest.to_owned()],
+        ..proto::ApplyResourcesRequest::default()
+    };
+    let applied = client.apply_resources(with(Some("secret"), request)).await;
+    let applied = applied.unwrap().into_inner().resources.pop().unwrap();
+    assert!(applied.after.unwrap().manifest.contains("of-us"));
+    for (token, is_shown) in [("secret", true), ("look", false)] {
+        let list = proto::ListResourcesRequest::default();
+        let list = client.list_resources(with(Some(token), list)).await;
+        let get = proto::GetResourceRequest {
+            id: Some(proto::ResourceId {
+                kind: "BrokerAuthentication".to_owned(),
+                name: "asked".to_owned(),
+            }),
+        };
+        let got = client.get_resource(with(Some(token), get)).await;
+        let watch = proto::WatchResourcesRequest::default();
+        let watched = client.watch_resources(with(Some(token), watch)).await;
+        let mut watched = watched.unwrap().into_inner();
+        let told = eventually("the watch tells it", async || {
+            let told = watched.message().await.unwrap().unwrap();
+            let told = told.resources.into_iter();
+            let mut ours = told.filter(|told| told.manifest.contains("asked"));
+            ours.next()
+        });
+        let listed = list.unwrap().into_inner().resources.into_iter();
+        let listed = listed.filter(|listed| listed.manifest.contains("asked"));
+        let mut shown: Vec<_> = listed.collect();
+        shown.push(got.unwrap().into_inner().resource.unwrap());
+        shown.push(told.await);
+        assert_eq!(shown.len(), 3);
+        for shown in shown {
+            let (has_value, is_hidden) = (
+                shown.manifest.contains("of-us"),
+                shown.manifest.contains("***"),
+            );
+            assert_eq!(
+                (has_value, is_hidden),
+                (is_shown, !is_shown),
+                "{token}: {}",
+                shown.manifest
+            );
+        }
+    }
+    port.server.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_lets_in_by_its_unit() {
     let port = Port::open().await;

@@ -129,9 +129,12 @@ pub struct CustomSettings {
     /// How we prove to the server who we are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<CustomAuth>,
-    /// Sent with each request.
+    /// Sent with each request. They are kept with the manifest: no place for passwords.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// + A secret with more headers: its keys are their names. They count before those of the same name in `headers`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers_secret_ref: Option<String>,
     /// + What a server that does not answer means.
     #[serde(default)]
     pub on_unreachable: OnUnreachable,

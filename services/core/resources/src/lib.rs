@@ -9,6 +9,7 @@ mod compare;
 mod distinguished_name;
 mod document;
 mod form;
+mod hidden;
 mod noticed;
 mod parse;
 mod pattern;
@@ -38,6 +39,7 @@ pub use broker::{
     SharedStrategy, SubscriberQueueLimit,
 };
 pub use check::{Place, Reference};
+pub use hidden::HIDDEN;
 pub use listener::BrokerListener;
 pub use parse::{API_VERSION_SYNONYMS, Manifests, parse, read};
 pub use problem::{Invalid, PROBLEMS_MAX, Problem};

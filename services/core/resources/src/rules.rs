@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use crate::{compare::join, form, problem::Problems};
+use crate::{compare::join, form, hidden::HIDDEN, problem::Problems};
 
 /// Rules between the fields of a type, and of the form of their text.
 pub(crate) trait Rules {
@@ -73,5 +73,11 @@ pub(crate) fn headers(headers: &BTreeMap<String, String>, at: &str, problems: &m
         let at = join(at, name);
         problems.check(&at, form::header_name(name));
         problems.check(&at, form::header_value(value));
+        if value == HIDDEN {
+            problems.rule(
+                &at,
+                "is what viewers are shown in place of the value: write the value",
+            );
+        }
     }
 }

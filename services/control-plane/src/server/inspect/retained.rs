@@ -33,6 +33,7 @@ impl proto::retained_server::Retained for Service {
         &self,
         request: Request<proto::ListRetainedRequest>,
     ) -> Result<Response<proto::ListRetainedResponse>, Status> {
+        about(&request, format_args!("{:?}", request.get_ref().filter));
         let request = request.into_inner();
         let size = page_size(request.page_size)?;
         let filter = match request.filter.as_str() {
@@ -83,6 +84,7 @@ impl proto::retained_server::Retained for Service {
         &self,
         request: Request<proto::GetRetainedRequest>,
     ) -> Result<Response<proto::GetRetainedResponse>, Status> {
+        about(&request, format_args!("{:?}", request.get_ref().topic));
         let request = request.into_inner();
         let payload_bytes_max = match request.payload_bytes_max {
             0 => PAYLOAD_BYTES_MAX,

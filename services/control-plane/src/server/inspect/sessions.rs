@@ -44,6 +44,7 @@ impl proto::sessions_server::Sessions for Service {
         &self,
         request: Request<proto::ListSessionsRequest>,
     ) -> Result<Response<proto::ListSessionsResponse>, Status> {
+        about(&request, "sessions");
         let request = request.into_inner();
         let size = page_size(request.page_size)?;
         let filter = self.filter(&request)?;
@@ -91,6 +92,7 @@ impl proto::sessions_server::Sessions for Service {
         &self,
         request: Request<proto::GetSessionRequest>,
     ) -> Result<Response<proto::GetSessionResponse>, Status> {
+        about(&request, format_args!("{:?}", request.get_ref().client_id));
         let request = request.into_inner();
         let limit = match request.subscriptions_max {
             0 => SUBSCRIPTIONS,

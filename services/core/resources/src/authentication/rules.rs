@@ -110,6 +110,9 @@ impl Rules for CustomSettings {
             problems.check(&format!("{at}.auth.x509.secretRef"), secret);
         }
         headers(&self.headers, &format!("{at}.headers"), problems);
+        let secret = self.headers_secret_ref.as_ref();
+        let at_secret = format!("{at}.headersSecretRef");
+        optional(secret, at_secret, problems, form::secret_name);
     }
 }
 

@@ -59,7 +59,7 @@ pub struct OpenTelemetry {
     /// What the collector speaks.
     #[serde(default)]
     pub protocol: OtlpProtocol,
-    /// Sent with each request. They are stored as they are: no place for passwords.
+    /// Sent with each request. They are kept with the manifest: no place for passwords.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
     /// How often metrics are sent.
