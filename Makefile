@@ -54,6 +54,16 @@ image-test: export PYTHONDONTWRITEBYTECODE = 1
 image-test: broker etcd-installed containers-installed helm-installed ## Build the image of a test build, run it, and a cluster of it that loses processes
 	.tools/helm/bin/python tests/deploy/image.py
 
+.PHONY: dist
+dist: protoc helm-installed ## Compile a release, and pack it, the chart and their checksums into dist/
+	$(CARGO) build --release --locked --package catena
+	HELM=.tools/helm/bin/helm packaging/dist.sh $(TARGET)/release/catena
+
+.PHONY: documents
+documents: broker helm-installed ## Hold the commands in the documents against the binary, and pack a release of a test build
+	tests/deploy/commands.py
+	.tools/helm/bin/python tests/deploy/dist.py
+
 .PHONY: conformance
 conformance: broker ## Test the statements of MQTT 3.1.1 and 5
 	$(TESTS) --test conformance
