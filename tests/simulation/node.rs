@@ -364,6 +364,8 @@ impl<W: Workload> World<W> {
                     },
                 );
             }
+            // Without disks.
+            Output::Keep(_) => {}
             Output::Commanded { id, outcome } => self.commanded(node, id, outcome),
             Output::Report(report) => self.nodes[node].reports.push(report),
             Output::Alarm(alarm) => self.fail(format!("node {node} shard {shard}: {alarm:?}")),

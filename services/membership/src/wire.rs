@@ -243,6 +243,7 @@ pub fn report_message(report: &Report) -> proto::Report {
             News::Suspect { neighbour } => Told::Suspect(neighbour.0),
             News::Stateless => Told::Stateless(proto::report::Stateless::default()),
             News::Diverged { index } => Told::DivergedAt(index),
+            News::DiskFailed => Told::DiskFailed(proto::report::DiskFailed::default()),
         }),
     }
 }
@@ -267,6 +268,7 @@ pub fn report(message: &proto::Report) -> Result<Report, Malformed> {
             },
             Some(Told::Stateless(_)) => News::Stateless,
             Some(Told::DivergedAt(index)) => News::Diverged { index: *index },
+            Some(Told::DiskFailed(_)) => News::DiskFailed,
             None => return Err(Malformed("a report without news")),
         },
     })
@@ -419,6 +421,7 @@ mod tests {
     fn reports_and_configurations_survive_the_way() {
         let news = [
             News::Stateless,
+            News::DiskFailed,
             News::Diverged { index: 9 },
             News::Suspect {
                 neighbour: ReplicaId(4),

@@ -61,6 +61,10 @@ impl Leading {
                     self.liveness
                         .stateless(report.shard, report.epoch, report.from);
                 }
+                News::DiskFailed => {
+                    self.liveness
+                        .disk_failed(report.shard, report.epoch, report.from);
+                }
                 // An alarm of the replica fails the run.
                 News::Diverged { .. } => {}
             }

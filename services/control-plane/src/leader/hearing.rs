@@ -131,6 +131,9 @@ impl Leader {
                 self.probe_suspects(view);
             }
             News::Stateless => self.liveness.stateless(shard, epoch, report.from),
+            News::DiskFailed => {
+                self.liveness.disk_failed(shard, epoch, report.from);
+            }
             News::Diverged { index } => {
                 if self.diverged.take(now_ms, shard, epoch, report.from) {
                     warn!(

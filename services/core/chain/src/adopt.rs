@@ -4,6 +4,7 @@ use crate::{
     clock::Clock,
     commit::Cut,
     configuration::{Beginning, Configuration, ReplicaId},
+    disk::Keep,
     hello::{Downstream, Upstream},
     join::Join,
     log::Position,
@@ -70,16 +71,20 @@ impl<M: Machine> Replica<M> {
         self.seat = seat;
         self.role = role;
         self.configuration = Some(configuration);
-        self.up = Upstream::after(&self.up, self.now);
+        self.up = Upstream::after(&self.up, self.now, self.options.keeps);
         self.down = Downstream::waiting(self.now);
         self.join = Join::default();
         self.diverged_at = None;
-        self.begin_if_founder();
+        self.begin_if_founder(outputs);
+        let durable = self.durable_through();
         if let Some(state) = &mut self.state {
             if role.is_tail && !was_tail {
-                // The tail's apply is the commit, and everything above has passed through us [C-22].
-                state.commit = state.log.last();
-                state.cut = Cut::whole(&state.machine);
+                // The tail's apply is the commit, and everything above has passed through us [C-22]; as far as it is
+                // durable [C-62].
+                let last = state.log.last();
+                state.commit = state.commit.max(durable.unwrap_or(last).min(last));
+                state.cut = Cut::whole(&state.machine, last);
+                state.cut.advance(state.commit, |_| ());
             } else if !role.is_tail {
                 state.cut = Cut::default();
             }
@@ -88,18 +93,26 @@ impl<M: Machine> Replica<M> {
     }
 
     /// The one whose state all others come from begins, once, when the generation is empty.
-    fn begin_if_founder(&mut self) {
+    fn begin_if_founder(&mut self, outputs: &mut Vec<Output<M>>) {
         let (None, Some(configuration), Some(seat)) = (&self.state, &self.configuration, self.seat)
         else {
             return;
         };
         let is_alone = configuration.chain.len() == 1 && self.role.is_head;
-        let is_founder = configuration.founder == seat
-            && configuration.began == Beginning::Empty
-            && is_alone
-            && self.dropped != Some(seat);
+        let is_founder = configuration.founder == seat && is_alone && self.dropped != Some(seat);
+        let begins = is_founder && configuration.began == Beginning::Empty;
         let plays_anyway = !self.options.switches.keep(Rule::C1) && self.role.is_of_chain();
-        if is_founder || plays_anyway {
+        if is_founder && !begins {
+            let configuration = configuration.clone();
+            if let Some(state) = self.take_kept(&configuration) {
+                self.state = Some(state);
+                return self.begin_store(true, outputs);
+            }
+        }
+        if begins || plays_anyway {
+            let Some(configuration) = &self.configuration else {
+                return;
+            };
             let generation = configuration.generation;
             let state = State::new(
                 generation,
@@ -108,6 +121,7 @@ impl<M: Machine> Replica<M> {
                 Clock::starting(self.now),
             );
             self.state = Some(state);
+            self.begin_store(false, outputs);
         }
     }
 
@@ -126,8 +140,12 @@ impl<M: Machine> Replica<M> {
             outputs.push(Output::Close { connection });
         }
         self.peers.stop::<M>(outputs);
-        if self.state.take().is_some() {
+        if let Some(state) = self.state.take() {
             self.dropped = self.seat;
+            if let Some(store) = state.store {
+                let store = store.id();
+                outputs.push(Output::Keep(Keep::End { store }));
+            }
         }
         self.diverged_at = None;
         self.progress.clear();
@@ -183,14 +201,16 @@ impl<M: Machine> Replica<M> {
                 end,
                 commit,
                 peers,
+                durable,
                 ..
-            } if is_successor => self.welcome(nonce, end, (commit, &peers), outputs),
+            } if is_successor => self.welcome(nonce, end, durable, (commit, &peers), outputs),
             Message::Ack {
                 nonce,
                 last,
+                durable,
                 commit,
                 peers,
-            } if is_successor => self.acknowledged(nonce, last, commit, &peers),
+            } if is_successor => self.acknowledged(nonce, (last, durable), commit, &peers),
             Message::SnapshotTaken { nonce, offset } if is_successor => {
                 self.snapshot_taken(nonce, offset, outputs);
             }
@@ -198,7 +218,11 @@ impl<M: Machine> Replica<M> {
                 nonce,
                 entries,
                 last,
-            } if is_predecessor => self.appended(nonce, entries, last, outputs),
+                durable,
+            } if is_predecessor => {
+                self.durable_above(nonce, durable);
+                self.appended(nonce, entries, last, outputs);
+            }
             Message::Mismatch { nonce } if is_predecessor => self.mismatch(nonce, outputs),
             Message::SnapshotPart {
                 nonce,

@@ -40,6 +40,14 @@ impl Clock {
         }
     }
 
+    /// Of a chain that goes on from disk: the later of its last stamp and the wall clock `[C-53]`.
+    pub fn from_disk(last: Stamp, now: Now) -> Clock {
+        Clock {
+            last_micros: now.wall.max(last.0 * 1000),
+            read_at_micros: now.monotonic,
+        }
+    }
+
     /// Takes note of an entry that the head stamped.
     pub fn follow(&mut self, at: Stamp, now: Now) {
         self.last_micros = self.last_micros.max(at.0 * 1000);

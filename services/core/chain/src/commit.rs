@@ -18,6 +18,9 @@ pub struct Seen {
 pub struct Cut<O> {
     seen: BTreeMap<O, Seen>,
     pending: VecDeque<Produced<O>>,
+    /// `seen` was read here: nothing may leave before this is committed.
+    since: Index,
+    committed: Index,
 }
 
 #[derive(Debug)]
@@ -31,17 +34,22 @@ impl<O> Default for Cut<O> {
         Cut {
             seen: BTreeMap::new(),
             pending: VecDeque::new(),
+            since: 0,
+            committed: 0,
         }
     }
 }
 
 impl<O: Copy + Ord> Cut<O> {
-    /// Everything that `machine` has applied is committed.
-    pub fn whole<M: Machine<Origin = O>>(machine: &M) -> Cut<O> {
+    /// Of a new tail: `machine` has applied everything through `since`, and what that did to each link is not known entry
+    /// by entry. So nothing leaves until all of it is committed.
+    pub fn whole<M: Machine<Origin = O>>(machine: &M, since: Index) -> Cut<O> {
         let seen = |origin: O| Some((origin, now(machine, &origin)?));
         Cut {
             seen: machine.origins().into_iter().filter_map(seen).collect(),
             pending: VecDeque::new(),
+            since,
+            committed: 0,
         }
     }
 
@@ -62,6 +70,14 @@ impl<O: Copy + Ord> Cut<O> {
 
     /// Everything through `commit` may leave now; `changed` is told whose links that concerns.
     pub fn advance(&mut self, commit: Index, mut changed: impl FnMut(O)) {
+        let was_held = self.committed < self.since;
+        self.committed = self.committed.max(commit);
+        if self.committed < self.since {
+            return;
+        }
+        if was_held {
+            self.seen.keys().copied().for_each(&mut changed);
+        }
         while self
             .pending
             .front()
@@ -82,7 +98,8 @@ impl<O: Copy + Ord> Cut<O> {
 
     /// How far the link of `origin` has come at the commit index; `None` when it has none.
     pub fn seen(&self, origin: &O) -> Option<Seen> {
-        self.seen.get(origin).copied()
+        let is_held = self.committed < self.since;
+        self.seen.get(origin).copied().filter(|_| !is_held)
     }
 
     /// Whose links there are at the commit index.

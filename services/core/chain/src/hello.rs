@@ -39,14 +39,19 @@ pub(crate) struct Upstream {
     is_established: bool,
     said_at: u64,
     pub heard_at: u64,
-    acked: Option<(Index, Index)>,
+    acked: Option<(Index, Option<Index>, Index)>,
+    /// How far the log is durable on everyone above, as far as the predecessor has told in this epoch; `None`: nobody
+    /// there keeps anything `[C-62]`.
+    pub above: Option<Index>,
 }
 
 impl Upstream {
     /// Nothing has come from the predecessor of a new epoch.
-    pub fn after(before: &Upstream, now: Now) -> Upstream {
+    pub fn after(before: &Upstream, now: Now, keeps: bool) -> Upstream {
+        let waits = keeps || before.above.is_some();
         Upstream {
             nonce: before.nonce,
+            above: waits.then_some(0),
             heard_at: now.monotonic,
             ..Upstream::default()
         }
@@ -61,10 +66,14 @@ pub(crate) struct Downstream {
     sent: Index,
     /// What the successor is known to have applied.
     pub acked: Index,
+    /// How far it has that on disk, if it is a learner that keeps anything.
+    durable: Option<Index>,
     /// When `acked` last reached what had been sent, or grew.
     progressed_at: u64,
     said_at: u64,
     pub heard_at: u64,
+    /// How far it was told that the log is durable.
+    pub durable_told: Index,
 }
 
 impl Downstream {
@@ -85,6 +94,27 @@ impl Downstream {
 
     pub fn is_established(&self) -> bool {
         self.nonce.is_some()
+    }
+
+    /// The stream's name; `None` before the successor's Hello.
+    pub fn nonce(&self) -> Option<u64> {
+        self.nonce
+    }
+
+    /// The last entry that was sent.
+    pub fn sent(&self) -> Index {
+        self.sent
+    }
+
+    /// What the successor is known to have for good `[C-62]`.
+    pub fn has(&self) -> Index {
+        self.acked.min(self.durable.unwrap_or(self.acked))
+    }
+
+    /// The successor was told that all through `durable` is.
+    pub fn said(&mut self, durable: Index, now: Now) {
+        self.durable_told = durable;
+        self.said_at = now.monotonic;
     }
 }
 
@@ -109,6 +139,7 @@ impl<M: Machine> Replica<M> {
             end: self.state.as_ref().map(|state| state.log.end()),
             commit: self.state.as_ref().map_or(0, |state| state.commit),
             peers: self.unlogged_progress().collect(),
+            durable: self.learner_durable(),
         };
         self.send(predecessor, hello, outputs);
     }
@@ -140,6 +171,7 @@ impl<M: Machine> Replica<M> {
         &mut self,
         nonce: u64,
         end: Option<Position>,
+        durable: Option<Index>,
         told: (Index, &[PeerProgress]),
         outputs: &mut Vec<Output<M>>,
     ) {
@@ -163,13 +195,17 @@ impl<M: Machine> Replica<M> {
         self.down.nonce = Some(nonce);
         self.down.sent = end.index;
         self.down.acked = end.index;
+        self.down.durable = durable;
         self.down.progressed_at = self.now.monotonic;
         self.join.installed();
         self.progress_from_below(told.0, told.1);
+        let durable = self.durable_through();
+        self.down.durable_told = durable.unwrap_or(0);
         let empty = Message::Append {
             nonce,
             entries: Vec::new(),
             last: end.index,
+            durable,
         };
         self.send(successor, empty, outputs);
     }
@@ -187,7 +223,7 @@ impl<M: Machine> Replica<M> {
     pub(crate) fn acknowledged(
         &mut self,
         nonce: u64,
-        last: Index,
+        (last, durable): (Index, Option<Index>),
         commit: Index,
         peers: &[PeerProgress],
     ) {
@@ -198,7 +234,15 @@ impl<M: Machine> Replica<M> {
             self.down.progressed_at = self.now.monotonic;
         }
         self.down.acked = self.down.acked.max(last);
+        self.down.durable = durable;
         self.progress_from_below(commit, peers);
+    }
+
+    /// As the successor: how far everyone above has the log on disk `[C-62]`.
+    pub(crate) fn durable_above(&mut self, nonce: u64, durable: Option<Index>) {
+        if nonce == self.up.nonce {
+            self.up.above = durable.max(self.up.above.filter(|_| durable.is_some()));
+        }
     }
 
     /// As the successor: the next entries.
@@ -249,6 +293,7 @@ impl<M: Machine> Replica<M> {
 
     /// Sends what the successor lacks.
     pub(crate) fn forward(&mut self, outputs: &mut Vec<Output<M>>) {
+        let durable = self.durable_through();
         let (Some(state), Some(successor), Some(nonce)) =
             (&self.state, self.role.successor, self.down.nonce)
         else {
@@ -269,11 +314,12 @@ impl<M: Machine> Replica<M> {
                 break;
             }
             self.down.sent += entries.len() as u64;
-            self.down.said_at = self.now.monotonic;
+            self.down.said(durable.unwrap_or(0), self.now);
             messages.push(Message::Append {
                 nonce,
                 entries,
                 last: self.down.sent,
+                durable,
             });
         }
         for message in messages {
@@ -291,7 +337,7 @@ impl<M: Machine> Replica<M> {
         } else {
             0
         };
-        let news = (has_progress, state.commit);
+        let news = (has_progress, self.learner_durable(), state.commit);
         let has_peers = self.role.is_tail && self.peers.has_news();
         if self.up.is_established && (self.up.acked != Some(news) || has_peers) {
             self.up.acked = Some(news);
@@ -307,6 +353,7 @@ impl<M: Machine> Replica<M> {
         let ack = Message::Ack {
             nonce: self.up.nonce,
             last: state.log.last(),
+            durable: self.learner_durable(),
             commit: state.commit,
             peers: self.unlogged_progress().collect(),
         };
@@ -327,13 +374,13 @@ impl<M: Machine> Replica<M> {
         if since(self.down.said_at) >= ping
             && let (Some(nonce), Some(successor)) = (self.down.nonce, self.role.successor)
         {
-            self.down.said_at = self.now.monotonic;
-            let last = self.down.sent;
-            let entries = Vec::new();
+            let durable = self.durable_through();
+            self.down.said(durable.unwrap_or(0), self.now);
             let append = Message::Append {
                 nonce,
-                entries,
-                last,
+                entries: Vec::new(),
+                last: self.down.sent,
+                durable,
             };
             self.send(successor, append, outputs);
         }

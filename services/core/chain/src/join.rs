@@ -90,6 +90,7 @@ impl<M: Machine> Replica<M> {
     /// As the tail: how far everything is committed now.
     pub(crate) fn advance_commit(&mut self) {
         self.tend_learner();
+        let durable = self.durable_through();
         let Some(state) = &mut self.state else {
             return;
         };
@@ -100,8 +101,9 @@ impl<M: Machine> Replica<M> {
             let through = if alone {
                 last
             } else {
-                last.min(self.down.acked)
+                last.min(self.down.has())
             };
+            let through = through.min(durable.unwrap_or(last));
             state.commit = state.commit.max(through);
         } else if !switches.keep(Rule::C22) && !self.role.is_learner {
             state.commit = last;
@@ -124,7 +126,7 @@ impl<M: Machine> Replica<M> {
             return;
         };
         let is_fit = self.down.is_established();
-        let lag = state.log.last().saturating_sub(self.down.acked);
+        let lag = state.log.last().saturating_sub(self.down.has());
         let is_silent = self.now.monotonic.saturating_sub(self.down.heard_at)
             > self.options.timeout_micros * 2 / 3;
         let may_sync = is_fit && !is_silent && self.is_control_plane_reachable;
@@ -135,7 +137,7 @@ impl<M: Machine> Replica<M> {
                 self.next_report = 0;
             }
             Phase::InSync if !may_sync => self.join.phase = Phase::CatchingUp,
-            Phase::InSync if self.down.acked >= state.commit || !asks_for_all => {
+            Phase::InSync if self.down.has() >= state.commit || !asks_for_all => {
                 self.join.phase = Phase::Reported;
                 self.next_report = 0;
             }
@@ -400,6 +402,7 @@ impl<M: Machine> Replica<M> {
                 let clock = Clock::resuming(decoded.header.at, self.now);
                 let generation = configuration.generation;
                 self.state = Some(State::new(generation, machine, decoded.header.end, clock));
+                self.begin_store(false, outputs);
             }
             None => outputs.push(Output::Alarm(Alarm::BadSnapshot {
                 index: decoded.header.end.index,

@@ -10,8 +10,7 @@
 //!
 //! Start reading at [`Replica::step`], then [`configuration`]; the gateway's side of a link is [`Uplink`].
 //!
-//! What is not here yet: everything on disk `[C-59]` to `[C-64]`. Its place is [`Input`] and [`Output`]: "durable
-//! through" would come in and bound the commit (`join.rs`, `advance_commit`), entries and snapshots to keep would go out.
+//! What is on disk, and when an entry counts because of it, is in [`disk`].
 
 mod adopt;
 pub mod clock;
@@ -20,6 +19,7 @@ mod commit;
 pub mod configuration;
 mod digest;
 mod direct;
+pub mod disk;
 mod emit;
 pub mod entry;
 mod hello;
@@ -42,6 +42,7 @@ pub use command::{CommandId, NotTaken};
 pub use configuration::{
     Beginning, Configuration, Epoch, Generation, Incarnation, Member, ReplicaId,
 };
+pub use disk::{Checkpoint, Keep, Kept, NotKept, StoreId};
 pub use entry::{Entry, Index, Payload, Stamp};
 pub use log::Position;
 pub use machine::{Machine, Standing, Unreadable};

@@ -105,6 +105,13 @@ impl<M: Machine> Log<M> {
         taken
     }
 
+    /// The entries after `index`, each with the running digest after it.
+    pub fn after_with_digests(&self, index: Index) -> impl Iterator<Item = (Arc<Entry<M>>, u64)> {
+        let skip = index.saturating_sub(self.base.index) as usize;
+        let kept = self.kept.range(skip.min(self.kept.len())..);
+        kept.map(|kept| (kept.entry.clone(), kept.digest))
+    }
+
     /// Forgets entries up to and including `through`.
     pub fn forget(&mut self, through: Index) {
         while self.base.index < through {

@@ -36,6 +36,8 @@ pub enum Message<M: Machine> {
         end: Option<Position>,
         commit: Index,
         peers: Vec<PeerProgress>,
+        /// As in [`Message::Ack`].
+        durable: Option<Index>,
     },
     /// To the successor: the next entries of its stream, in order. Without entries it says that one lives.
     Append {
@@ -43,12 +45,16 @@ pub enum Message<M: Machine> {
         entries: Vec<Arc<Entry<M>>>,
         /// The last entry that was sent on this stream.
         last: Index,
+        /// How far the log is durable on the sender and on everyone above; `None`: nobody is to wait for that `[C-62]`.
+        durable: Option<Index>,
     },
     /// To the predecessor: cumulative.
     Ack {
         nonce: u64,
         /// The last entry that was applied.
         last: Index,
+        /// How far a learner's log is durable; `None`: it keeps none `[C-62]`.
+        durable: Option<Index>,
         commit: Index,
         peers: Vec<PeerProgress>,
     },
@@ -188,6 +194,8 @@ pub enum News {
     Stateless,
     /// The reporter's digest differs from the head's at a checkpoint `[C-52]`.
     Diverged { index: Index },
+    /// The reporter's disk is full or failed: it has the state, and can make nothing more durable `[C-64]`.
+    DiskFailed,
 }
 
 /// Something that must not happen did.

@@ -13,6 +13,7 @@ use crate::{
     commit::Cut,
     configuration::{Configuration, Epoch, Generation, Incarnation, Member, ReplicaId},
     digest,
+    disk::{Disk, Keep, Store, StoreId},
     entry::{Entry, Index, Payload, Stamp},
     hello::{Downstream, Upstream},
     join::{Install, Join},
@@ -44,6 +45,8 @@ pub struct Options {
     /// Whether snapshots are made and read elsewhere ([`Output::Encode`], [`Output::Decode`]), not in the step that needs
     /// them.
     pub offloads_snapshots: bool,
+    /// Whether entries count only once they are durable here ([`Output::Keep`], [`Input::Durable`]) `[C-62]`.
+    pub keeps: bool,
     pub switches: Switches,
 }
 
@@ -56,6 +59,7 @@ impl Default for Options {
             snapshot_part_bytes: 256 * 1024,
             tick_ms: 100,
             offloads_snapshots: false,
+            keeps: false,
             switches: Switches::default(),
         }
     }
@@ -96,6 +100,10 @@ pub enum Input<M: Machine> {
     Encoded(Encoded),
     /// Answers [`Output::Decode`].
     Decoded(Decoded<M>),
+    /// Entries of this store are durable through this one, and the state is complete on the disk `[C-61]`.
+    Durable { store: StoreId, through: Index },
+    /// Nothing more becomes durable in this store `[C-64]`.
+    DiskFailed { store: StoreId },
     /// Time goes on; at least ten times in a time-out.
     Tick,
 }
@@ -136,6 +144,8 @@ pub enum Output<M: Machine> {
     Encode(Encoding<M>),
     /// To be run, here or on another thread.
     Decode(Decoding),
+    /// To be done on the disk.
+    Keep(Keep<M>),
     /// To the control plane.
     Report(Report),
     /// Loudly, to log and metrics.
@@ -155,6 +165,8 @@ pub(crate) struct State<M: Machine> {
     pub cut: Cut<M::Origin>,
     pub last_tick: Stamp,
     pub last_checkpoint: Index,
+    /// `None`: nothing is kept.
+    pub store: Option<Store>,
 }
 
 impl<M: Machine> State<M> {
@@ -169,7 +181,29 @@ impl<M: Machine> State<M> {
             cut: Cut::default(),
             last_tick: Stamp::default(),
             last_checkpoint: end.index,
+            store: None,
         }
+    }
+
+    /// Applies an entry, and tells whose outboxes grew and whether a checkpoint says that we differ. The log is left
+    /// as it is.
+    pub fn apply(&mut self, entry: &Entry<M>, now: Now) -> (Vec<M::Origin>, bool) {
+        let mut touched = Vec::new();
+        let mut has_diverged = false;
+        match &entry.payload {
+            Payload::Checkpoint { digest } => {
+                self.last_checkpoint = entry.index;
+                has_diverged = *digest != self.digest;
+            }
+            payload => self.machine.apply(entry.at, payload, &mut touched),
+        }
+        self.clock.follow(entry.at, now);
+        let newest = touched
+            .iter()
+            .filter_map(|origin| self.machine.outbox(origin))
+            .filter_map(|outbox| outbox.after(outbox.last().saturating_sub(1)).1.next());
+        self.digest = digest::after::<M>(self.digest, entry, newest);
+        (touched, has_diverged)
     }
 }
 
@@ -191,6 +225,7 @@ pub struct Replica<M: Machine> {
     pub(crate) down: Downstream,
     pub(crate) join: Join,
     pub(crate) install: Install,
+    pub(crate) disk: Disk<M>,
     pub(crate) links: Links<M>,
     pub(crate) commands: Commands,
     pub(crate) peers: Peers,
@@ -221,6 +256,7 @@ impl<M: Machine> Replica<M> {
             down: Downstream::default(),
             join: Join::default(),
             install: Install::default(),
+            disk: Disk::default(),
             links: Links::default(),
             commands: Commands::default(),
             peers: Peers::default(),
@@ -267,6 +303,8 @@ impl<M: Machine> Replica<M> {
             Input::ControlPlane { is_reachable } => self.is_control_plane_reachable = is_reachable,
             Input::Encoded(encoded) => self.snapshot_encoded(encoded, outputs),
             Input::Decoded(decoded) => self.snapshot_decoded(decoded, outputs),
+            Input::Durable { store, through } => self.durable(store, through),
+            Input::DiskFailed { store } => self.store_failed(store),
             Input::Tick => self.tick(outputs),
         }
     }
@@ -282,6 +320,8 @@ impl<M: Machine> Replica<M> {
         self.advance_commit();
         self.answer_commands(outputs);
         self.forward(outputs);
+        self.hand_over(outputs);
+        self.tell_durable(outputs);
         self.acknowledge(outputs);
         if self.role.is_tail {
             self.emit(outputs);
@@ -318,22 +358,10 @@ impl<M: Machine> Replica<M> {
         let Some(state) = &mut self.state else {
             return;
         };
-        let mut touched = Vec::new();
-        match &entry.payload {
-            Payload::Checkpoint { digest } => {
-                state.last_checkpoint = entry.index;
-                if *digest != state.digest {
-                    self.diverged_at = self.diverged_at.or(Some(entry.index));
-                }
-            }
-            payload => state.machine.apply(entry.at, payload, &mut touched),
+        let (mut touched, has_diverged) = state.apply(&entry, self.now);
+        if has_diverged {
+            self.diverged_at = self.diverged_at.or(Some(entry.index));
         }
-        state.clock.follow(entry.at, self.now);
-        let newest = touched
-            .iter()
-            .filter_map(|origin| state.machine.outbox(origin))
-            .filter_map(|outbox| outbox.after(outbox.last().saturating_sub(1)).1.next());
-        state.digest = digest::after::<M>(state.digest, &entry, newest);
         if self.role.is_tail {
             match &entry.payload {
                 Payload::Ops { origin, .. } | Payload::LinkOpen { origin, .. } => {
@@ -437,7 +465,8 @@ impl<M: Machine> Replica<M> {
         let stateless = is_stateless.then_some(News::Stateless);
         let diverged = self.diverged_at.map(|index| News::Diverged { index });
         let silent = self.suspect().map(|neighbour| News::Suspect { neighbour });
-        for news in [stateless, diverged, silent].into_iter().flatten() {
+        let disk = self.disk_news();
+        for news in [stateless, diverged, disk, silent].into_iter().flatten() {
             self.report(news, outputs);
         }
         if let Some(index) = self.diverged_at {

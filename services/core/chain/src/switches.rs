@@ -40,6 +40,8 @@ pub enum Rule {
     C42,
     /// Gateways that are not live are admitted.
     C43,
+    /// An entry counts before it is durable.
+    C62,
 }
 
 /// Which rules hold: all, unless a test says otherwise.

@@ -4,7 +4,7 @@ use catena_chain::{Configuration, ReplicaId};
 use catena_slots::ShardId;
 
 use crate::{
-    observed::{Diverged, Observed, Standing},
+    observed::{Diverged, Observed, Sight, Standing},
     placement,
     step::{Change, Precondition, Rule, Step},
     topology::{Chain, Layout, NodeName, Topology},
@@ -36,6 +36,10 @@ pub fn step(
         .or_else(|| view.drop_learner())
         .or_else(|| view.evict_misplaced())
         .map(|(rule, next)| (rule, (next, None)))
+        .or_else(|| {
+            view.found_from_disk()
+                .map(|next| (Rule::FoundFromDisk, next))
+        })
         .or_else(|| view.start_empty().map(|next| (Rule::StartEmpty, next)))
         .or_else(|| view.join().map(|next| (Rule::Join, next)))?;
     let (next, node) = next;
@@ -194,6 +198,31 @@ impl<'a> View<'a> {
             return None;
         }
         self.evict(Rule::DropLearner, &[id])
+    }
+
+    /// The next epoch, from the disk of any member of the last chain: what was committed is on the disk of each `[C-62]`
+    /// `[C-63]`. Who has the state in memory is better, so one that may only be late is waited for.
+    fn found_from_disk(&self) -> Option<(Chain, Option<NodeName>)> {
+        let is_at_hand = |standing: Standing| match standing {
+            Standing::Live | Standing::Leaving => true,
+            Standing::Silent => !self.observed.settled,
+            Standing::Lost | Standing::Dead => false,
+        };
+        let learner = self.learner.filter(|_| self.synced);
+        let mut all = self.members.iter().copied().chain(learner);
+        if all.any(|(_, standing)| is_at_hand(standing)) {
+            return None;
+        }
+        self.chain.configuration.chain.iter().find_map(|member| {
+            let name = self.chain.homes.get(&member.id)?;
+            let node = self.topology.nodes.get(name)?;
+            let source = node.kept_of(self.chain, *member)?;
+            let is_there = node.incarnation > member.incarnation
+                && !node.gone
+                && self.observed.sight(name, node.incarnation) == Sight::Live;
+            let chain = || self.chain.from_disk(source, name, node.incarnation);
+            is_there.then(|| (chain(), Some(name.clone())))
+        })
     }
 
     /// The next generation, when all of the last chain are proved dead `[C-14]`. A learner that was reported synced has

@@ -57,6 +57,7 @@ pub struct Liveness {
     synced: BTreeMap<ShardId, Synced>,
     diverged: BTreeMap<ShardId, Diverged>,
     stateless: BTreeSet<(ShardId, Epoch, ReplicaId)>,
+    disk_failed: BTreeSet<(ShardId, Epoch, ReplicaId)>,
     epochs: BTreeMap<ShardId, Epoch>,
     registrations: Registrations,
     suspects: BTreeSet<NodeName>,
@@ -94,6 +95,7 @@ impl Liveness {
             synced: BTreeMap::new(),
             diverged: BTreeMap::new(),
             stateless: BTreeSet::new(),
+            disk_failed: BTreeSet::new(),
             epochs: BTreeMap::new(),
             registrations: Registrations::default(),
             suspects: BTreeSet::new(),
@@ -175,6 +177,11 @@ impl Liveness {
         self.stateless.insert((shard, epoch, replica));
     }
 
+    /// The disk of a replica is full or failed: it has the state, and can make nothing more durable `[C-64]`.
+    pub fn disk_failed(&mut self, shard: ShardId, epoch: Epoch, replica: ReplicaId) {
+        self.disk_failed.insert((shard, epoch, replica));
+    }
+
     /// The gateways' registrations, as read at one revision of the store.
     pub fn registrations(&mut self, registrations: Registrations) {
         self.registrations = registrations;
@@ -219,11 +226,8 @@ impl Liveness {
             nodes,
             synced: self.synced.clone(),
             diverged: self.diverged.clone(),
-            stateless: self
-                .stateless
-                .iter()
-                .map(|(shard, _, replica)| (*shard, *replica))
-                .collect(),
+            stateless: named(&self.stateless),
+            disk_failed: named(&self.disk_failed),
             ahead: ahead.map(|(shard, epoch)| (*shard, *epoch)).collect(),
             registrations: self.registrations.clone(),
             linked: linked.collect(),
@@ -261,10 +265,12 @@ impl Liveness {
         self.traces
             .retain(|(shard, replica), _| is_named(shard, replica));
         // Of another epoch, the report speaks of another chain.
-        self.stateless.retain(|(shard, epoch, _)| {
+        let is_of_now = |(shard, epoch, _): &(ShardId, Epoch, ReplicaId)| {
             let chain = topology.chains.get(shard);
             chain.is_some_and(|chain| chain.epoch() == *epoch)
-        });
+        };
+        self.stateless.retain(is_of_now);
+        self.disk_failed.retain(is_of_now);
         self.reports
             .retain(|(shard, by, about), _| is_named(shard, by) && is_named(shard, about));
         for (shard, chain) in &topology.chains {
@@ -395,6 +401,11 @@ impl Liveness {
     fn trace_of(&self, shard: ShardId, replica: ReplicaId) -> Option<&Trace> {
         self.traces.get(&(shard, replica))
     }
+}
+
+fn named(said: &BTreeSet<(ShardId, Epoch, ReplicaId)>) -> BTreeSet<(ShardId, ReplicaId)> {
+    let without_epoch = |(shard, _, replica): &(ShardId, Epoch, ReplicaId)| (*shard, *replica);
+    said.iter().map(without_epoch).collect()
 }
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ pub struct Observed {
     pub diverged: BTreeMap<ShardId, Diverged>,
     /// Replicas whose own process says, in the chain's present epoch, that it does not hold their state `[C-1]`.
     pub stateless: BTreeSet<(ShardId, ReplicaId)>,
+    /// Replicas that can make nothing more durable, and say so in the chain's present epoch `[C-64]`.
+    pub disk_failed: BTreeSet<(ShardId, ReplicaId)>,
     /// Epochs above the store's that nodes reported `[C-16]`.
     pub ahead: BTreeMap<ShardId, Epoch>,
     pub registrations: Registrations,
@@ -131,8 +133,7 @@ impl Observed {
         };
         // What the process itself says of its state is proof too.
         let is_stateless = self.stateless.contains(&(configuration.shard, replica));
-        if is_stateless || node.proves_death(configuration.shard, configuration.generation, member)
-        {
+        if is_stateless || node.proves_death(chain, member) {
             return Standing::Dead;
         }
         if node.incarnation > member.incarnation {
@@ -142,7 +143,10 @@ impl Observed {
         if self.stuck.contains(&(configuration.shard, replica)) {
             return Standing::Lost;
         }
+        let has_failed = self.disk_failed.contains(&(configuration.shard, replica));
         match self.sight(name, member.incarnation) {
+            // It has the state, for whoever takes its place.
+            Sight::Live if has_failed => Standing::Leaving,
             Sight::Live => Standing::Live,
             Sight::Leaving => Standing::Leaving,
             Sight::Silent => Standing::Silent,

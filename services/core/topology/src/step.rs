@@ -57,6 +57,7 @@ pub enum Rule {
     EvictLeaving,
     EvictDiverged,
     DropLearner,
+    FoundFromDisk,
     StartEmpty,
     TellGateways,
     LayOut,
@@ -69,7 +70,7 @@ pub enum Rule {
 
 impl Rule {
     /// All rules, the most urgent first.
-    pub const ALL: [Rule; 15] = [
+    pub const ALL: [Rule; 16] = [
         Rule::DropSyncedLearner,
         Rule::Promote,
         Rule::EvictLost,
@@ -77,6 +78,7 @@ impl Rule {
         Rule::EvictLeaving,
         Rule::EvictDiverged,
         Rule::DropLearner,
+        Rule::FoundFromDisk,
         Rule::StartEmpty,
         Rule::TellGateways,
         Rule::LayOut,
@@ -124,6 +126,11 @@ impl Rule {
                 "the learner is lost, leaving or dead, or has not come on until the deadline; a member is live",
                 "drop it",
                 "C-33, C-34",
+            ),
+            Rule::FoundFromDisk => (
+                "no member is live, and the new process of one has the state of that member on its disk",
+                "it goes on from there in the next epoch, as the only one",
+                "C-13, C-63",
             ),
             Rule::StartEmpty => (
                 "every member is proved dead, and so is a learner that was reported synced",

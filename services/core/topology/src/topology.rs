@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use catena_chain::{Configuration, Epoch, Generation, Incarnation, Member, ReplicaId};
+use catena_chain::{Beginning, Configuration, Epoch, Generation, Incarnation, Member, ReplicaId};
 use catena_slots::{ShardId, SlotTable};
 use serde::{Deserialize, Serialize};
 
@@ -141,15 +141,24 @@ impl Node {
         incarnation == self.incarnation && !self.gone
     }
 
+    /// Under which id the disk of this process has the state of `member` `[C-63]`.
+    pub fn kept_of(&self, chain: &Chain, member: Member) -> Option<ReplicaId> {
+        let mut ids = chain.sources().filter(|(_, of)| *of == member);
+        let is_kept = |replica| {
+            self.kept.contains(&Kept {
+                shard: chain.configuration.shard,
+                generation: chain.configuration.generation,
+                replica,
+            })
+        };
+        ids.find_map(|(id, _)| is_kept(id).then_some(id))
+    }
+
     /// Whether the replica's death is proved: by a newer process that does not have its state, or by a declaration. A
     /// time-out is never proof `[C-14]`.
-    pub fn proves_death(&self, shard: ShardId, generation: Generation, member: Member) -> bool {
-        let kept = Kept {
-            shard,
-            generation,
-            replica: member.id,
-        };
-        let replaced = self.incarnation > member.incarnation && !self.kept.contains(&kept);
+    pub fn proves_death(&self, chain: &Chain, member: Member) -> bool {
+        let replaced =
+            self.incarnation > member.incarnation && self.kept_of(chain, member).is_none();
         let declared = self.gone && self.incarnation >= member.incarnation;
         replaced || declared
     }
@@ -233,6 +242,41 @@ impl Chain {
             divergence_at_ms: last.and_then(|last| last.divergence_at_ms),
         }
     }
+
+    /// The next epoch of the same generation: one replica on `node`, which goes on from what its disk kept of `source`
+    /// `[C-63]`.
+    pub fn from_disk(&self, source: ReplicaId, node: &NodeName, incarnation: Incarnation) -> Chain {
+        let epoch = self.epoch().next();
+        let founder = Member {
+            id: ReplicaId(epoch.0),
+            incarnation,
+        };
+        let (shard, generation) = (self.configuration.shard, self.configuration.generation);
+        Chain {
+            configuration: Configuration {
+                began: Beginning::Disk(source),
+                ..Configuration::founded(shard, epoch, generation, founder)
+            },
+            homes: BTreeMap::from([(founder.id, node.clone())]),
+            divergence_at_ms: self.divergence_at_ms,
+        }
+    }
+
+    /// The ids under which a disk may have kept all that was ever committed, each with the member of whose node it is: those
+    /// of the chain, never the learner's; and the founder's source, while the founder may not have renamed it `[C-63]`.
+    pub fn sources(&self) -> impl Iterator<Item = (ReplicaId, Member)> {
+        let configuration = &self.configuration;
+        let members = configuration
+            .chain
+            .iter()
+            .map(|member| (member.id, *member));
+        let founder = configuration.member(configuration.founder);
+        let source = match configuration.began {
+            Beginning::Disk(source) => founder.map(|founder| (source, founder)),
+            Beginning::Empty => None,
+        };
+        members.chain(source.filter(|(_, founder)| configuration.position(founder.id).is_some()))
+    }
 }
 
 impl Topology {
@@ -293,26 +337,24 @@ mod tests {
     // Without proof a chain that starts empty loses what a silent member still has [C-14].
     #[test]
     fn death_is_proved_by_a_newer_process_or_a_declaration_alone() {
-        let (shard, generation) = (ShardId(0), Generation(1));
-        let member = Member {
-            id: ReplicaId(3),
-            incarnation: Incarnation(5),
-        };
+        let name = NodeName("node".to_owned());
+        let chain = Chain::founded(ShardId(0), None, &name, Incarnation(5));
+        let member = chain.configuration.chain[0];
         let mut node = node(5);
-        assert!(!node.proves_death(shard, generation, member));
+        assert!(!node.proves_death(&chain, member));
         node.gone = true;
-        assert!(node.proves_death(shard, generation, member));
+        assert!(node.proves_death(&chain, member));
         let kept = Kept {
-            shard,
-            generation,
+            shard: ShardId(0),
+            generation: Generation(1),
             replica: member.id,
         };
         assert!(node.register(Incarnation(6), None, vec![kept]));
         assert!(
-            !node.proves_death(shard, generation, member),
+            !node.proves_death(&chain, member),
             "its state is on the disk"
         );
         assert!(node.register(Incarnation(7), None, vec![]));
-        assert!(node.proves_death(shard, generation, member));
+        assert!(node.proves_death(&chain, member));
     }
 }

@@ -4,7 +4,7 @@ mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use catena_chain::{Epoch, ReplicaId};
+use catena_chain::{Beginning, Epoch, ReplicaId};
 use catena_topology::{
     Alarm, Blame, Change, Diverged, GatewayIncarnation, GatewayName, Partition, Precondition,
     Registrations, Rule, Sight, Zone, alarms, topology::Kept,
@@ -159,6 +159,7 @@ fn what_is_on_a_disk_keeps_a_chain_from_starting_empty() {
     };
     world.restart(1);
     world.node(1).kept = vec![kept];
+    world.see(1, Sight::Silent);
     assert_eq!(rule(&world), None);
     world.restart(1);
     assert_eq!(rule(&world), Some(Rule::StartEmpty));
@@ -480,4 +481,129 @@ fn every_step_names_what_it_compares() {
     ];
     assert_eq!(seen, BTreeMap::from(expected));
     assert!(world.topology.nodes.contains_key(&name(1)));
+}
+
+// [C-63] Without it a power cut of all nodes would end in an empty shard, or in one that waits for ever.
+#[test]
+fn a_chain_goes_on_from_the_disk_of_any_member_when_none_is_live() {
+    let mut world = World::with_chain(2, 2, 2);
+    let members = world.chain().configuration.chain.clone();
+    world.see(1, Sight::Lost);
+    world.restart_from_disk(2);
+    let step = world.step().unwrap();
+    assert_eq!(step.rule, Rule::FoundFromDisk);
+    let configuration = &world.chain().configuration;
+    assert_eq!(configuration.generation, generation(1));
+    assert_eq!(configuration.began, Beginning::Disk(members[1].id));
+    assert_eq!(configuration.chain.len(), 1);
+    assert_eq!(world.shape(), (vec![2], None));
+    let incarnation = world.node(2).incarnation;
+    let node = Precondition::NodeIncarnation(name(2), incarnation);
+    assert!(step.requires.contains(&node), "it may have restarted again");
+    // The other one comes back, and joins.
+    world.restart_from_disk(1);
+    assert_eq!(world.step().unwrap().rule, Rule::Join);
+}
+
+// Who has the state in memory needs no disk: the acknowledgements that it gave since are in none other's order [C-13].
+#[test]
+fn a_member_that_lives_or_is_only_late_comes_before_any_disk() {
+    let mut world = World::with_chain(2, 2, 2);
+    world.restart_from_disk(1);
+    assert_eq!(rule(&world), Some(Rule::EvictLost));
+    world.observed.settled = false;
+    world.see(2, Sight::Silent);
+    assert_eq!(rule(&world), None);
+    world.observed.settled = true;
+    assert_eq!(rule(&world), Some(Rule::FoundFromDisk));
+}
+
+// [C-63] A learner has not all that was committed, and what a disk kept of an earlier chain or generation lacks what came since.
+#[test]
+fn only_what_a_member_of_the_last_chain_kept_is_gone_on_from() {
+    let mut world = World::with_chain(2, 2, 1);
+    let learner = world.learner(2);
+    let member = world.chain().configuration.chain[0].id;
+    world.see(1, Sight::Lost);
+    let kept = |replica, generation| Kept {
+        shard: SHARD,
+        generation,
+        replica,
+    };
+    world.restart_with(
+        2,
+        vec![kept(learner, generation(1)), kept(member, generation(1))],
+    );
+    assert_eq!(rule(&world), None, "of a learner, or of another's node");
+    world.restart_with(
+        1,
+        vec![
+            kept(member, generation(2)),
+            kept(ReplicaId(99), generation(1)),
+        ],
+    );
+    assert_eq!(
+        rule(&world),
+        Some(Rule::StartEmpty),
+        "of another generation or replica"
+    );
+    let mut world = World::with_chain(1, 1, 1);
+    world.restart_from_disk(1);
+    world.node(1).gone = true;
+    assert_ne!(
+        rule(&world),
+        Some(Rule::FoundFromDisk),
+        "it was declared gone"
+    );
+}
+
+// [C-63] The power goes again before the founder's disk has its new name: the state is still under the old one.
+#[test]
+fn a_founder_that_had_not_renamed_its_state_is_founded_again() {
+    let mut world = World::with_chain(1, 1, 1);
+    let source = world.chain().configuration.chain[0].id;
+    world.restart_from_disk(1);
+    assert_eq!(world.step().unwrap().rule, Rule::FoundFromDisk);
+    let kept = Kept {
+        shard: SHARD,
+        generation: generation(1),
+        replica: source,
+    };
+    world.restart_with(1, vec![kept]);
+    world.see(1, Sight::Silent);
+    assert_eq!(
+        rule(&world),
+        None,
+        "not empty, though it has no state under its last name"
+    );
+    world.see(1, Sight::Live);
+    assert_eq!(world.step().unwrap().rule, Rule::FoundFromDisk);
+    let configuration = &world.chain().configuration;
+    assert_eq!(configuration.began, Beginning::Disk(source));
+    // Once it is not of the chain any more, others have committed what it lacks.
+    let mut world = World::with_chain(2, 2, 1);
+    world.restart_from_disk(1);
+    world.step();
+    world.learner(2);
+    world.report_synced();
+    world.step();
+    world.see(1, Sight::Lost);
+    assert_eq!(world.step().unwrap().rule, Rule::EvictLost);
+    world.restart_with(1, vec![kept]);
+    world.see(2, Sight::Lost);
+    assert_ne!(rule(&world), Some(Rule::FoundFromDisk));
+}
+
+// [C-64] A replica whose disk is full can acknowledge nothing more: another takes its place, but it is not taken for dead.
+#[test]
+fn a_replica_whose_disk_failed_leaves_when_another_stays() {
+    let mut world = World::with_chain(2, 2, 2);
+    let head = world.chain().configuration.chain[0].id;
+    world.observed.disk_failed.insert((SHARD, head));
+    assert_eq!(world.step().unwrap().rule, Rule::EvictLeaving);
+    assert_eq!(world.shape(), (vec![2], None));
+    let mut world = World::with_chain(1, 1, 1);
+    let only = world.chain().configuration.chain[0].id;
+    world.observed.disk_failed.insert((SHARD, only));
+    assert_eq!(rule(&world), None);
 }

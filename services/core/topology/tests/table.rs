@@ -22,9 +22,10 @@ manager is asked again. While a node reports an epoch above the store's, nothing
 What is said of a replica:
 
 - *live*: its process heartbeats, and its thread comes on
-- *leaving*: live, and its process says that it is about to end
+- *leaving*: live, and its process says that it is about to end, or that its disk is full or failed `[C-64]`
 - *silent*: not heard of, but nothing follows from that yet: a new leader, or half of the nodes are silent at once `[C-15]`
 - *lost*: silent for the time-out, or its port refuses connections, or its thread stands still
+- *kept*: its process ended, and its node's new one has the state of the replica on its disk `[C-63]`
 - *dead*: its node registered a newer process without that state, or an administrator declared it gone `[C-14]`
 
 ## The rules
@@ -40,11 +41,13 @@ const SITUATIONS: &str = "
 
 A chain of head H and tail T, of which three replicas are wanted; L is its learner, where it has one; a live node is at hand on
 which a replica N may join. *Synced*: the tail's report of the learner is in hand. Cells name the rule and the next chain, `+`
-its learner.
+its learner; `H'` goes on from H's disk.
 
 ";
 
 const STANDINGS: [&str; 4] = ["live", "silent", "lost", "dead"];
+/// What may be said of a member.
+const MEMBERS: [&str; 5] = ["live", "silent", "lost", "kept", "dead"];
 
 #[test]
 fn the_document_says_what_the_code_does() {
@@ -120,8 +123,8 @@ fn situations() -> String {
         }
     }
     writeln!(text, "\n|{}", " --- |".repeat(2 + learners.len())).unwrap();
-    for head in STANDINGS {
-        for tail in STANDINGS {
+    for head in MEMBERS {
+        for tail in MEMBERS {
             write!(text, "| {head} | {tail} |").unwrap();
             for learner in &learners {
                 write!(text, " {} |", cell(head, tail, learner)).unwrap();
@@ -178,10 +181,25 @@ fn cell(head: &str, tail: &str, learner: &Learner) -> String {
     if let Some(learner) = configuration.learner {
         write!(cell, " + {}", letter(learner)).unwrap();
     }
+    if matches!(configuration.began, catena_chain::Beginning::Disk(_)) {
+        // The same node under another id.
+        cell = format!("{:?}: {}'", step.rule, home(&world, chain));
+    }
     if configuration.generation != generation(1) {
         cell.push_str(" (empty)");
     }
     cell
+}
+
+/// Which member's node the founder is on.
+fn home(world: &World, chain: &catena_topology::Chain) -> &'static str {
+    let founder = chain.configuration.founder;
+    if chain.homes[&founder] == world::name(1) {
+        "H"
+    } else {
+        assert_eq!(chain.homes[&founder], world::name(2));
+        "T"
+    }
 }
 
 fn stand(world: &mut World, number: u64, standing: &str) {
@@ -189,6 +207,7 @@ fn stand(world: &mut World, number: u64, standing: &str) {
         "live" => world.see(number, Sight::Live),
         "silent" => world.see(number, Sight::Silent),
         "lost" => world.see(number, Sight::Lost),
+        "kept" => world.restart_from_disk(number),
         // Its new process is not heard of yet, so that nothing joins on it.
         _ => {
             world.restart(number);

@@ -94,6 +94,7 @@ pub fn encode_envelope(envelope: Envelope, bytes: &mut impl BufMut) {
         nonce,
         entries,
         last,
+        durable,
     } = &envelope.message
     else {
         return chain::envelope(envelope).encode_raw(bytes);
@@ -103,6 +104,7 @@ pub fn encode_envelope(envelope: Envelope, bytes: &mut impl BufMut) {
         nonce: *nonce,
         entries,
         last: *last,
+        not_durable_from: chain::not_durable_from(*durable),
     };
     hot::put(&fields, bytes);
 }

@@ -38,25 +38,30 @@ fn message(message: Message) -> envelope::Message {
             end,
             commit,
             peers,
+            durable,
         } => Sent::Hello(envelope::Hello {
             configuration: Some(configuration.to_proto()),
             nonce,
             end: end.as_ref().map(Wire::to_proto),
             commit,
             peers: each(&peers),
+            not_durable_from: not_durable_from(durable),
         }),
         Message::Append {
             nonce,
             entries,
             last,
+            durable,
         } => Sent::Append(envelope::Append {
             nonce,
             entries: each(&entries),
             last,
+            not_durable_from: not_durable_from(durable),
         }),
         Message::Ack {
             nonce,
             last,
+            durable,
             commit,
             peers,
         } => Sent::Ack(envelope::Ack {
@@ -64,6 +69,7 @@ fn message(message: Message) -> envelope::Message {
             last,
             commit,
             peers: each(&peers),
+            not_durable_from: not_durable_from(durable),
         }),
         Message::Mismatch { nonce } => Sent::Mismatch(envelope::Mismatch { nonce }),
         Message::SnapshotPart {
@@ -91,6 +97,19 @@ fn message(message: Message) -> envelope::Message {
     }
 }
 
+/// How far a log is durable, as it is sent: so that what is left out means that nobody waits for it.
+pub(super) fn not_durable_from(durable: Option<u64>) -> u64 {
+    durable.map_or(0, |through| through + 1)
+}
+
+/// How far a log is durable, as it was received.
+pub(super) fn durable(not_durable_from: u64) -> Result<Option<u64>, Malformed> {
+    let through = not_durable_from.checked_sub(1);
+    through
+        .map(|through| number("last durable entry", through))
+        .transpose()
+}
+
 /// An envelope as it was received.
 pub(super) fn received(envelope: proto::Envelope) -> Result<Envelope, Malformed> {
     use envelope::Message as Sent;
@@ -102,15 +121,18 @@ pub(super) fn received(envelope: proto::Envelope) -> Result<Envelope, Malformed>
             end: hello.end.map(Wire::from_proto).transpose()?,
             commit: number("commit", hello.commit)?,
             peers: all(hello.peers)?,
+            durable: durable(hello.not_durable_from)?,
         },
         Sent::Append(append) => Message::Append {
             nonce: append.nonce,
             entries: all(append.entries)?,
             last: number("last entry", append.last)?,
+            durable: durable(append.not_durable_from)?,
         },
         Sent::Ack(ack) => Message::Ack {
             nonce: ack.nonce,
             last: number("last entry", ack.last)?,
+            durable: durable(ack.not_durable_from)?,
             commit: number("commit", ack.commit)?,
             peers: all(ack.peers)?,
         },

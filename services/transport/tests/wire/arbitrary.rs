@@ -681,33 +681,50 @@ pub fn envelope() -> impl Strategy<Value = Envelope> {
         option::of(position()),
         number(),
         peers(),
+        option::of(number()),
     )
         .prop_map(
-            |(configuration, nonce, end, commit, peers)| ChainMessage::Hello {
+            |(configuration, nonce, end, commit, peers, durable)| ChainMessage::Hello {
                 configuration,
                 nonce,
                 end,
                 commit,
                 peers,
+                durable,
             },
         );
     let message = prop_oneof![
         hello,
-        (any::<u64>(), vec(entry(), 0..4), number()).prop_map(|(nonce, entries, last)| {
-            ChainMessage::Append {
-                nonce,
-                entries,
-                last,
-            }
-        }),
-        (any::<u64>(), number(), number(), peers()).prop_map(|(nonce, last, commit, peers)| {
-            ChainMessage::Ack {
-                nonce,
-                last,
-                commit,
-                peers,
-            }
-        }),
+        (
+            any::<u64>(),
+            vec(entry(), 0..4),
+            number(),
+            option::of(number())
+        )
+            .prop_map(|(nonce, entries, last, durable)| {
+                ChainMessage::Append {
+                    nonce,
+                    entries,
+                    last,
+                    durable,
+                }
+            }),
+        (
+            any::<u64>(),
+            number(),
+            option::of(number()),
+            number(),
+            peers()
+        )
+            .prop_map(|(nonce, last, durable, commit, peers)| {
+                ChainMessage::Ack {
+                    nonce,
+                    last,
+                    durable,
+                    commit,
+                    peers,
+                }
+            }),
         any::<u64>().prop_map(|nonce| ChainMessage::Mismatch { nonce }),
         snapshot_part(),
         (any::<u64>(), 0..1usize << 40)

@@ -7,7 +7,7 @@ use catena_chain::{Generation, Incarnation, Member, ReplicaId};
 use catena_slots::ShardId;
 use catena_topology::{
     Chain, Change, Node, NodeName, Observed, Partition, Sight, Step, Synced, Topology, Wanted,
-    Zone, next, observed::Sighting,
+    Zone, next, observed::Sighting, topology::Kept,
 };
 
 pub const SHARD: ShardId = ShardId(0);
@@ -96,12 +96,29 @@ impl World {
         self.observed.nodes.insert(name(number), sighting);
     }
 
-    /// A new process of the node registers, with nothing on its disk.
-    pub fn restart(&mut self, number: u64) {
+    /// A new process of the node registers, with what its replica of the chain had on its disk.
+    pub fn restart_from_disk(&mut self, number: u64) {
+        let chain = self.chain();
+        let home = |member: &Member| chain.homes[&member.id] == name(number);
+        let kept = chain.configuration.members().filter(home).map(|m| Kept {
+            shard: SHARD,
+            generation: chain.configuration.generation,
+            replica: m.id,
+        });
+        let kept = kept.collect();
+        self.restart_with(number, kept);
+    }
+
+    pub fn restart_with(&mut self, number: u64, kept: Vec<Kept>) {
         let node = self.node(number);
         let (incarnation, zone) = (Incarnation(node.incarnation.0 + 1_000), node.zone.clone());
-        assert!(node.register(incarnation, zone, vec![]));
+        assert!(node.register(incarnation, zone, kept));
         self.see(number, Sight::Live);
+    }
+
+    /// A new process of the node registers, with nothing on its disk.
+    pub fn restart(&mut self, number: u64) {
+        self.restart_with(number, vec![]);
     }
 
     pub fn chain(&self) -> &Chain {

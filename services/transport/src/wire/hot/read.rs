@@ -19,6 +19,7 @@ use smallvec::SmallVec;
 use super::reader::{Reader, Value};
 use crate::wire::{
     Malformed, Wire,
+    chain::durable,
     link::{numbered, stamp},
     narrow, number,
     op::{packet_id, subscription_id},
@@ -464,13 +465,14 @@ pub(in crate::wire) fn envelope(received: &Bytes) -> Result<Option<Envelope>, Ma
 }
 
 fn append(mut fields: Reader<'_>) -> Result<ChainMessage, Malformed> {
-    let (mut nonce, mut last) = (0, 0);
+    let (mut nonce, mut last, mut not_durable_from) = (0, 0, 0);
     let mut entries = Vec::with_capacity(count(fields, 2)?);
     while let Some(field) = fields.next()? {
         match field {
             (1, Value::Varint(value)) => nonce = value,
             (2, Value::Piece(piece)) => entries.push(Parse::parse(piece)?),
             (3, Value::Varint(value)) => last = number("last entry", value)?,
+            (4, Value::Varint(value)) => not_durable_from = value,
             _ => {}
         }
     }
@@ -478,6 +480,7 @@ fn append(mut fields: Reader<'_>) -> Result<ChainMessage, Malformed> {
         nonce,
         entries,
         last,
+        durable: durable(not_durable_from)?,
     })
 }
 

@@ -262,6 +262,7 @@ pub(in crate::wire) struct Appended<'a> {
     pub(in crate::wire) nonce: u64,
     pub(in crate::wire) entries: &'a [Arc<Entry>],
     pub(in crate::wire) last: u64,
+    pub(in crate::wire) not_durable_from: u64,
 }
 
 impl Fields for Appended<'_> {
@@ -285,6 +286,7 @@ impl Fields for Append<'_> {
             to.nested(2, entry);
         }
         to.varint(3, self.0.last);
+        to.varint(4, self.0.not_durable_from);
     }
 }
 

@@ -1,0 +1,484 @@
+//! When an entry counts because it is on disk, and how a chain goes on from there `[C-61]` to `[C-64]`.
+
+mod tally;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use catena_chain::{
+    Beginning, CommandId, Configuration, Entry, Epoch, Generation, Incarnation, Input, Keep, Kept,
+    Member, NotKept, Now, Options, Output, Replica, ReplicaId, StoreId,
+    message::{ConnectionId, FromOrigin, Lane, News, ToOrigin},
+};
+use catena_link::Batch;
+use catena_slots::ShardId;
+use tally::Tally;
+
+const SHARD: ShardId = ShardId(0);
+const HEAD: usize = 0;
+const TAIL: usize = 1;
+
+fn member(number: usize) -> Member {
+    Member {
+        id: ReplicaId(number as u64 + 1),
+        incarnation: Incarnation(number as u64 + 101),
+    }
+}
+
+type Entries = Vec<(Arc<Entry<Tally>>, u64)>;
+
+/// What one replica's disk was given.
+#[derive(Default)]
+struct Disk {
+    store: StoreId,
+    began: Vec<String>,
+    entries: Entries,
+    checkpoint: Option<(catena_chain::Position, Vec<u8>)>,
+}
+
+/// Replicas whose messages arrive at once, and whose disks do what a test says.
+struct Chain {
+    replicas: Vec<Replica<Tally>>,
+    disks: Vec<Disk>,
+    now: Now,
+    commanded: Vec<(u64, bool)>,
+    answers: BTreeMap<ConnectionId, Vec<u64>>,
+    reports: Vec<(usize, News)>,
+    /// Messages to this one are lost.
+    cut: Option<usize>,
+}
+
+impl Chain {
+    fn new(keeps: &[bool]) -> Chain {
+        let replica = |(number, keeps): (usize, &bool)| {
+            let options = Options {
+                keeps: *keeps,
+                ..Options::default()
+            };
+            Replica::new(SHARD, member(number).incarnation, options)
+        };
+        Chain {
+            replicas: keeps.iter().enumerate().map(replica).collect(),
+            disks: keeps.iter().map(|_| Disk::default()).collect(),
+            now: Now {
+                monotonic: 1,
+                wall: 1_000_000,
+            },
+            commanded: Vec::new(),
+            answers: BTreeMap::new(),
+            reports: Vec::new(),
+            cut: None,
+        }
+    }
+
+    /// A chain of all of them, each of which joined behind the one before, with everything durable.
+    fn whole(keeps: &[bool]) -> Chain {
+        let mut chain = Chain::new(keeps);
+        let mut configuration = Configuration::founded(SHARD, Epoch(1), Generation(1), member(0));
+        chain.tell(&configuration);
+        chain.sync(HEAD);
+        for number in 1..keeps.len() {
+            configuration.epoch = configuration.epoch.next();
+            configuration.learner = Some(member(number));
+            configuration.joined = configuration.epoch;
+            chain.tell(&configuration);
+            chain.sync(number);
+            configuration.epoch = configuration.epoch.next();
+            configuration.chain.extend(configuration.learner.take());
+            chain.tell(&configuration);
+        }
+        chain
+    }
+
+    fn tell(&mut self, configuration: &Configuration) {
+        for number in 0..self.replicas.len() {
+            self.step(number, Input::Configuration(configuration.clone()));
+        }
+    }
+
+    fn step(&mut self, number: usize, input: Input<Tally>) {
+        let mut queue = vec![(number, input)];
+        while !queue.is_empty() {
+            self.now.monotonic += 1;
+            let (number, input) = queue.remove(0);
+            let mut outputs = Vec::new();
+            self.replicas[number].step(self.now, input, &mut outputs);
+            for output in outputs {
+                match output {
+                    Output::Send { to, envelope } => {
+                        let to = (to.incarnation.0 - 101) as usize;
+                        if self.cut != Some(to) {
+                            queue.push((to, Input::Message(envelope)));
+                        }
+                    }
+                    Output::Keep(keep) => self.keep(number, keep),
+                    Output::Commanded { id, outcome } => {
+                        self.commanded.push((id.0, outcome == Ok(true)));
+                    }
+                    Output::Owed { connection } => {
+                        while let Some(message) = self.replicas[number].owed(connection) {
+                            if let ToOrigin::Effects { effects, .. } = message {
+                                self.answers.entry(connection).or_default().extend(effects);
+                            }
+                        }
+                    }
+                    Output::Report(report) => self.reports.push((number, report.news)),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn keep(&mut self, number: usize, keep: Keep<Tally>) {
+        let disk = &mut self.disks[number];
+        match keep {
+            Keep::Begin {
+                store, checkpoint, ..
+            } => {
+                disk.store = store;
+                disk.began.push("begin".to_owned());
+                disk.entries.clear();
+                disk.checkpoint = checkpoint.map(|kept| (kept.end(), kept.encode()));
+            }
+            Keep::Rename { store, replica, .. } => {
+                disk.store = store;
+                disk.began.push(format!("rename to {}", replica.0));
+            }
+            Keep::Append { store, entries } => {
+                assert_eq!(store, disk.store);
+                disk.entries.extend(entries);
+            }
+            Keep::End { store } => {
+                assert_eq!(store, disk.store);
+                disk.began.push("end".to_owned());
+            }
+        }
+    }
+
+    /// Everything that a disk was given is durable.
+    fn sync(&mut self, number: usize) {
+        let disk = &self.disks[number];
+        let base = disk.checkpoint.as_ref().map_or(0, |(end, _)| end.index);
+        let through = disk.entries.last().map_or(base, |(entry, _)| entry.index);
+        let store = disk.store;
+        self.step(number, Input::Durable { store, through });
+    }
+
+    fn command(&mut self, id: u64) {
+        let input = Input::Command {
+            id: CommandId(id),
+            command: id,
+        };
+        self.step(HEAD, input);
+    }
+
+    /// The commands that were committed.
+    fn done(&self) -> Vec<u64> {
+        self.commanded
+            .iter()
+            .filter(|(_, done)| *done)
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    fn commit(&self, number: usize) -> u64 {
+        self.replicas[number]
+            .status()
+            .map_or(0, |status| status.commit)
+    }
+
+    fn tick(&mut self, micros: u64) {
+        self.now.monotonic += micros;
+        for number in 0..self.replicas.len() {
+            self.step(number, Input::Tick);
+        }
+    }
+}
+
+// Acknowledged before it is on disk, an op is lost with the power [C-62].
+#[test]
+fn one_replica_alone_commits_what_its_disk_has() {
+    let mut chain = Chain::whole(&[true]);
+    chain.command(1);
+    assert_eq!(chain.done(), []);
+    chain.sync(HEAD);
+    assert_eq!(chain.done(), [1]);
+}
+
+// The head's disk may be the only one that is left after a power cut [C-62].
+#[test]
+fn a_tail_commits_what_every_disk_above_has_too() {
+    let mut chain = Chain::whole(&[true, true, true]);
+    chain.command(1);
+    chain.sync(2);
+    chain.sync(1);
+    assert_eq!(chain.done(), [], "the head's disk does not have it");
+    chain.sync(0);
+    assert_eq!(chain.done(), [1]);
+    chain.command(2);
+    chain.sync(0);
+    chain.sync(1);
+    assert_eq!(chain.done(), [1], "the tail's own does not");
+    chain.sync(2);
+    assert_eq!(chain.done(), [1, 2]);
+}
+
+// Said while the stream was broken, it would be missed for ever, and the chain would stand still [C-62].
+#[test]
+fn how_far_all_above_have_it_is_told_again_after_a_break() {
+    let mut chain = Chain::whole(&[true, true]);
+    chain.command(1);
+    chain.sync(TAIL);
+    chain.cut = Some(TAIL);
+    chain.sync(HEAD);
+    assert_eq!(chain.done(), []);
+    chain.cut = None;
+    chain.step(TAIL, Input::Reconnected(member(0)));
+    assert_eq!(chain.done(), [1]);
+}
+
+// Whoever keeps nothing, among others who do: what it commits must be on their disks all the same.
+#[test]
+fn a_tail_without_a_disk_waits_for_the_disks_above() {
+    let mut chain = Chain::whole(&[true, false]);
+    chain.command(1);
+    assert_eq!(chain.done(), []);
+    chain.sync(HEAD);
+    assert_eq!(chain.done(), [1]);
+}
+
+#[test]
+fn where_nothing_is_kept_nothing_is_waited_for() {
+    let mut chain = Chain::whole(&[false, false]);
+    chain.command(1);
+    assert_eq!(chain.done(), [1]);
+    assert!(chain.disks.iter().all(|disk| disk.began.is_empty()));
+}
+
+// Promoted with less on disk than the others have acknowledged, it would be one of the chain that lacks something [C-61] [C-62].
+#[test]
+fn a_learner_is_reported_when_its_disk_has_what_was_committed() {
+    let mut chain = Chain::new(&[true, true]);
+    let mut configuration = Configuration::founded(SHARD, Epoch(1), Generation(1), member(0));
+    chain.tell(&configuration);
+    chain.sync(HEAD);
+    chain.command(1);
+    chain.sync(HEAD);
+    configuration.epoch = Epoch(2);
+    configuration.learner = Some(member(1));
+    configuration.joined = Epoch(2);
+    chain.tell(&configuration);
+    assert_eq!(chain.disks[TAIL].began, ["begin"]);
+    assert!(chain.replicas[TAIL].machine().is_some());
+    let is_synced = |chain: &Chain| {
+        let learner = member(1).id;
+        chain
+            .reports
+            .contains(&(HEAD, News::LearnerSynced { learner }))
+    };
+    chain.tick(2_000_000);
+    assert!(!is_synced(&chain), "only its memory has it");
+    chain.sync(TAIL);
+    chain.tick(2_000_000);
+    assert!(is_synced(&chain));
+    // From here on nothing is committed without its disk.
+    chain.command(2);
+    chain.sync(HEAD);
+    assert_eq!(chain.done(), [1]);
+    chain.sync(TAIL);
+    assert_eq!(chain.done(), [1, 2]);
+}
+
+fn open(chain: &mut Chain, number: usize, connection: u64, lane: Lane) {
+    let configuration = chain.replicas[number].configuration().unwrap().clone();
+    let message = FromOrigin::Open {
+        origin: 7,
+        lane,
+        replica: member(number).id,
+        epoch: configuration.epoch,
+        generation: configuration.generation,
+        first_uncommitted: 1,
+        effects_through: 0,
+    };
+    let connection = ConnectionId(connection);
+    chain.step(
+        number,
+        Input::FromOrigin {
+            connection,
+            message,
+        },
+    );
+}
+
+fn ops(chain: &mut Chain, connection: u64, first: u64, ops: Vec<u64>) {
+    let message = FromOrigin::Ops {
+        generation: Generation(1),
+        acked_through: 0,
+        batch: Arc::new(Batch { first, ops }),
+    };
+    let connection = ConnectionId(connection);
+    chain.step(
+        HEAD,
+        Input::FromOrigin {
+            connection,
+            message,
+        },
+    );
+}
+
+// A new tail has applied what is not durable yet: answers to that must wait, and none may be missing after [C-23] [C-62].
+#[test]
+fn a_new_tail_answers_nothing_before_it_is_durable_and_everything_after() {
+    let mut chain = Chain::whole(&[true, true]);
+    open(&mut chain, HEAD, 1, Lane::Ops);
+    ops(&mut chain, 1, 1, vec![11]);
+    let mut configuration = chain.replicas[HEAD].configuration().unwrap().clone();
+    configuration.epoch = configuration.epoch.next();
+    configuration.chain.truncate(1);
+    chain.tell(&configuration);
+    open(&mut chain, HEAD, 2, Lane::Effects);
+    ops(&mut chain, 1, 2, vec![12]);
+    assert_eq!(chain.answers.get(&ConnectionId(2)), None);
+    chain.sync(HEAD);
+    assert_eq!(chain.answers[&ConnectionId(2)], [11, 12]);
+}
+
+// What is told of a store that was left counts for nothing: its replica is dead [C-3].
+#[test]
+fn news_of_an_earlier_store_are_not_taken() {
+    let mut chain = Chain::whole(&[true]);
+    let before = chain.disks[HEAD].store;
+    let mut configuration = chain.replicas[HEAD].configuration().unwrap().clone();
+    configuration.epoch = Epoch(5);
+    configuration.generation = Generation(2);
+    configuration.chain[0].id = ReplicaId(5);
+    configuration.founder = ReplicaId(5);
+    chain.tell(&configuration);
+    assert_eq!(chain.disks[HEAD].began, ["begin", "end", "begin"]);
+    chain.command(1);
+    chain.step(
+        HEAD,
+        Input::Durable {
+            store: before,
+            through: 99,
+        },
+    );
+    assert_eq!(chain.done(), []);
+    chain.sync(HEAD);
+    assert_eq!(chain.done(), [1]);
+}
+
+/// What a replica finds on the disk of one that was `replica`.
+fn kept(disk: &Disk, replica: ReplicaId) -> Result<Kept<Tally>, NotKept> {
+    let mut kept = match &disk.checkpoint {
+        Some((end, bytes)) => Kept::of(Generation(1), replica, *end, bytes)?,
+        None => Kept::empty(SHARD, Generation(1), replica),
+    };
+    for (entry, digest) in &disk.entries {
+        kept.replay(entry, *digest)?;
+    }
+    Ok(kept)
+}
+
+fn from_disk(source: ReplicaId) -> Configuration {
+    let founder = Member {
+        id: ReplicaId(50),
+        incarnation: Incarnation(101),
+    };
+    Configuration {
+        began: Beginning::Disk(source),
+        ..Configuration::founded(SHARD, Epoch(50), Generation(1), founder)
+    }
+}
+
+// After a power cut of everything: what was committed is there, and nothing counts before the disk has the new name [C-63].
+#[test]
+fn a_founder_goes_on_from_its_disk() {
+    let mut before = Chain::whole(&[true, true]);
+    before.command(1);
+    before.command(2);
+    before.sync(HEAD);
+    before.sync(TAIL);
+    assert_eq!(before.done(), [1, 2]);
+    // The head's disk has it from the first entry on, the tail's from a snapshot.
+    for number in [HEAD, TAIL] {
+        let disk = &before.disks[number];
+        let source = member(number).id;
+        let mut chain = Chain::new(&[true]);
+        chain.replicas[HEAD].keep(kept(disk, source).unwrap());
+        chain.tell(&from_disk(source));
+        assert_eq!(chain.disks[HEAD].began, ["rename to 50"]);
+        let machine = chain.replicas[HEAD].machine().unwrap();
+        assert_eq!(machine.applied, [1, 2]);
+        let end = chain.replicas[HEAD].status().unwrap().end;
+        assert_eq!(end, before.replicas[number].status().unwrap().end);
+        assert_eq!(chain.commit(HEAD), end.index);
+        chain.command(3);
+        assert_eq!(chain.done(), []);
+        chain.sync(HEAD);
+        assert_eq!(chain.done(), [3]);
+    }
+}
+
+// The disk of an earlier chain lacks what was committed since: whoever has only that may not found anything [C-63].
+#[test]
+fn another_replicas_state_is_not_gone_on_from() {
+    let before = Chain::whole(&[true]);
+    let mut chain = Chain::new(&[true]);
+    let found = kept(&before.disks[HEAD], member(0).id).unwrap();
+    chain.replicas[HEAD].keep(found);
+    chain.tell(&from_disk(ReplicaId(9)));
+    assert!(chain.replicas[HEAD].machine().is_none());
+    chain.tick(2_000_000);
+    assert!(chain.reports.contains(&(HEAD, News::Stateless)));
+}
+
+// Shard time that went back would expire nothing for as long as the power was away, and fire timers twice [C-53].
+#[test]
+fn time_goes_on_at_the_later_of_the_last_stamp_and_the_wall_clock() {
+    let mut before = Chain::whole(&[true]);
+    before.command(1);
+    let last = before.disks[HEAD].entries.last().unwrap().0.at;
+    for (wall, is_later) in [(5_000_000_000, true), (0, false)] {
+        let mut chain = Chain::new(&[true]);
+        chain.now.wall = wall;
+        chain.replicas[HEAD].keep(kept(&before.disks[HEAD], member(0).id).unwrap());
+        chain.tell(&from_disk(member(0).id));
+        chain.command(2);
+        let at = chain.disks[HEAD].entries[0].0.at;
+        assert!(at >= last);
+        assert_eq!(at.0 >= wall / 1_000 && wall > 0, is_later);
+    }
+}
+
+// A log that does not come to what it came to when it was written is damaged, or of another version: it must not be served.
+#[test]
+fn a_log_with_a_gap_or_another_outcome_is_refused() {
+    let mut before = Chain::whole(&[true]);
+    before.command(1);
+    before.command(2);
+    let disk = &mut before.disks[HEAD];
+    let removed = disk.entries.remove(0);
+    assert_eq!(kept(disk, member(0).id).unwrap_err(), NotKept::Gap(2));
+    disk.entries.insert(0, (removed.0, removed.1 ^ 1));
+    assert_eq!(kept(disk, member(0).id).unwrap_err(), NotKept::Differs(1));
+}
+
+// Acknowledging what a failed disk was given would lose it; going away silently would stop the chain [C-64].
+#[test]
+fn a_replica_whose_disk_failed_commits_nothing_more_and_says_so() {
+    let mut chain = Chain::whole(&[true, true]);
+    chain.command(1);
+    let store = chain.disks[HEAD].store;
+    chain.step(HEAD, Input::DiskFailed { store });
+    chain.sync(HEAD);
+    chain.sync(TAIL);
+    assert_eq!(chain.done(), []);
+    chain.tick(2_000_000);
+    assert!(chain.reports.contains(&(HEAD, News::DiskFailed)));
+    // Without it the other goes on: nothing is lost.
+    let mut configuration = chain.replicas[TAIL].configuration().unwrap().clone();
+    configuration.epoch = configuration.epoch.next();
+    configuration.chain.remove(0);
+    chain.step(TAIL, Input::Configuration(configuration));
+    assert_eq!(chain.commit(TAIL), 1);
+}

@@ -1,0 +1,137 @@
+//! The smallest machine with links: it counts ops and answers each.
+
+use std::collections::BTreeMap;
+
+use catena_chain::{Generation, Machine, Payload, Stamp, Standing, Unreadable};
+use catena_link::{Admission, Inbound, Outbox};
+use catena_slots::ShardId;
+
+#[derive(Debug, Default, Clone)]
+pub struct Tally {
+    pub applied: Vec<u64>,
+    links: BTreeMap<u64, (u64, u64)>,
+    outboxes: BTreeMap<u64, Outbox<u64>>,
+}
+
+impl Machine for Tally {
+    type Frozen = Tally;
+    type Origin = u64;
+    type Op = u64;
+    type Effect = u64;
+    type Direct = ();
+    type Command = u64;
+    type Settings = u64;
+
+    fn empty(_: ShardId, _: Generation) -> Self {
+        Tally::default()
+    }
+
+    fn apply(&mut self, _: Stamp, payload: &Payload<Self>, grown: &mut Vec<u64>) {
+        match payload {
+            Payload::Command(number) => self.applied.push(*number),
+            Payload::LinkOpen { origin, .. } => {
+                self.links.entry(*origin).or_default();
+                self.outboxes.entry(*origin).or_default();
+            }
+            Payload::Ops { origin, batch, .. } => {
+                let (applied, _) = self.links.entry(*origin).or_default();
+                for (number, op) in (batch.first..).zip(&batch.ops) {
+                    let mut inbound = Inbound::starting_at(*applied + 1);
+                    if inbound.admit(number) == Admission::Apply {
+                        *applied = number;
+                        self.applied.push(*op);
+                        self.outboxes.entry(*origin).or_default().push(1, *op);
+                        grown.push(*origin);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn direct(&self, _: Stamp, (): &(), _: &mut Vec<(u64, u64)>) {}
+
+    fn would_act(&self, number: &u64) -> bool {
+        !self.applied.contains(number)
+    }
+
+    fn outbox(&self, origin: &u64) -> Option<&Outbox<u64>> {
+        self.outboxes.get(origin)
+    }
+
+    fn applied_through(&self, origin: &u64) -> Option<u64> {
+        self.links.get(origin).map(|(applied, _)| *applied)
+    }
+
+    fn origins(&self) -> Vec<u64> {
+        self.links.keys().copied().collect()
+    }
+
+    fn standing(&self, _: &u64) -> Standing {
+        Standing::Known
+    }
+
+    fn settings_version(&self) -> u64 {
+        0
+    }
+
+    fn gateways_version(&self) -> u64 {
+        0
+    }
+
+    fn version_of(_: &u64) -> u64 {
+        0
+    }
+
+    fn next_timer(&self) -> Option<Stamp> {
+        None
+    }
+
+    fn has_deferred_work(&self) -> bool {
+        false
+    }
+
+    fn digest(effect: &u64) -> u64 {
+        *effect
+    }
+
+    fn weight(_: &u64) -> usize {
+        8
+    }
+
+    fn effect_weight(_: &u64) -> usize {
+        8
+    }
+
+    fn shard_of(_: &u64) -> Option<(ShardId, Generation)> {
+        None
+    }
+
+    fn origin_of(_: ShardId, _: Generation) -> u64 {
+        u64::MAX
+    }
+
+    fn as_op(_: &u64) -> Option<u64> {
+        None
+    }
+
+    fn freeze(&self) -> Tally {
+        self.clone()
+    }
+
+    fn encode(frozen: &Tally) -> Vec<u8> {
+        let numbers = frozen.applied.iter();
+        numbers.flat_map(|number| number.to_le_bytes()).collect()
+    }
+
+    fn restore(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let (numbers, rest) = bytes.as_chunks();
+        if !rest.is_empty() {
+            return Err(Unreadable);
+        }
+        Ok(Tally {
+            applied: numbers.iter().map(|n| u64::from_le_bytes(*n)).collect(),
+            ..Tally::default()
+        })
+    }
+}
