@@ -104,6 +104,7 @@ const LIBRARY: &[&str] = &[
     "catena-secrets",
     "catena-authentication",
     "catena-pki",
+    "catena-telemetry",
     "catena-transport",
     "catena-membership",
     "catena-storage",

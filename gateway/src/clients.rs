@@ -141,6 +141,12 @@ impl Client {
             meter: &mut self.meter,
         };
         self.protocol.handle(input, now, &mut view);
+        if let Some(event) = self.meter.happened.take() {
+            let client_id = self.protocol.client_id().unwrap_or_default();
+            router
+                .denials
+                .log_client(event, client_id, &self.came, self.id, now);
+        }
     }
 
     pub fn flush(&mut self, now: Now, router: &mut Router) {

@@ -7,6 +7,7 @@ use catena_chain::Incarnation;
 use catena_membership::{Cluster, GatewayIncarnation};
 use catena_secrets::Secrets;
 use catena_slots::SlotTable;
+use catena_telemetry::traces::sampler::Tracing;
 use tokio::sync::{mpsc, watch};
 
 use crate::ports::PortStatus;
@@ -32,6 +33,8 @@ pub struct Config {
     pub means: Arc<Means>,
     /// Takes how all ports are, each time that something changes; `None` until they were first opened.
     pub ports: watch::Sender<Option<Arc<[PortStatus]>>>,
+    /// Which messages are traced, and where their spans go.
+    pub tracing: Tracing,
     /// Open sockets; more are closed at once and counted.
     pub connections_max: usize,
 }

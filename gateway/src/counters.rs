@@ -170,7 +170,7 @@ impl Counters {
                 self.refused.add();
                 self.refused_by.add(reason);
             }
-            Event::Sent { payload } => {
+            Event::Sent { payload, .. } => {
                 meter.traffic.publishes_sent.add();
                 meter.traffic.payload_sent.add_by(payload);
             }

@@ -1,12 +1,17 @@
-//! The log of what policies did not allow, and of clients that are not who they say. Clients can cause any number of denials, so that most are only counted.
+//! The log of clients: who comes and goes, what policies did not allow, and who is not who he says. Clients can cause any number
+//! of lines, so that most are only counted.
 
 use std::net::SocketAddr;
 
-use catena_connection::{input::Now, outside::Denial};
+use catena_connection::{
+    input::Now,
+    outside::{Denial, Event},
+};
 use catena_mqtt::ReasonCode;
 use catena_shard::ConnId;
 use tracing::info;
 
+use crate::clients::Came;
 use crate::limits::{DENIALS_LOGGED_BYTES, DENIALS_LOGGED_MAX, DENIALS_LOGGED_MS};
 
 /// How much was logged of late, by one worker: strangers who are refused must not hide what known clients are denied.
@@ -14,6 +19,7 @@ use crate::limits::{DENIALS_LOGGED_BYTES, DENIALS_LOGGED_MAX, DENIALS_LOGGED_MS}
 pub(crate) struct Denials {
     denials: Lines,
     refusals: Lines,
+    clients: Lines,
 }
 
 /// Lines of one kind.
@@ -42,6 +48,40 @@ impl Denials {
             left_out,
             "not allowed"
         );
+    }
+
+    /// Logs who comes, is turned away, or goes and why; as bounded as denials.
+    pub fn log_client(
+        &mut self,
+        event: Event,
+        client_id: &str,
+        came: &Came,
+        conn: ConnId,
+        now: Now,
+    ) {
+        if !tracing::enabled!(tracing::Level::INFO) {
+            return;
+        }
+        let Some(left_out) = self.clients.make_room(now) else {
+            return;
+        };
+        let (client_id, conn) = (front(client_id), conn.0);
+        let (listener, peer) = (&came.entrance.listener, came.peer);
+        match event {
+            Event::Connected { session_present } => {
+                info!(conn, client_id, %peer, listener, session_present, left_out, "connected");
+            }
+            Event::Disconnected(ReasonCode::Success) => {
+                info!(conn, client_id, %peer, listener, left_out, "disconnected");
+            }
+            Event::Disconnected(reason) => {
+                info!(conn, client_id, %peer, listener, ?reason, left_out, "disconnected");
+            }
+            Event::Refused(reason) => {
+                info!(conn, client_id, %peer, listener, ?reason, left_out, "not let in");
+            }
+            _ => {}
+        }
     }
 
     /// Logs why a client was refused that does not prove who it is; as bounded as denials.

@@ -29,6 +29,7 @@ mod room;
 mod router;
 mod stream;
 mod timers;
+mod tracer;
 
 pub use config::Config;
 pub use gateway::Gateway;

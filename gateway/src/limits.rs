@@ -142,6 +142,9 @@ pub const DENIALS_LOGGED_BYTES: usize = 256;
 /// Milliseconds for which [`DENIALS_LOGGED_MAX`] counts.
 pub const DENIALS_LOGGED_MS: u64 = 10_000;
 
+/// Publishes of one worker that are traced and not yet committed; the spans of more end at once.
+pub const TRACES_OPEN_MAX: usize = 1_024;
+
 /// Categories that clients of one worker may name in CONNECT, for metrics.
 pub const CATEGORIES_MAX: usize = 1_000;
 

@@ -10,6 +10,7 @@ use catena_connection::{
 use catena_link::{Class, Full};
 use catena_shard::{ConnId, Op, Origin, Time, op::Publish};
 use catena_slots::{ShardId, SlotTable};
+use catena_telemetry::traces::sampler::Tracing;
 
 use crate::{
     authenticate::{Asking, Call, authenticate},
@@ -20,6 +21,7 @@ use crate::{
     limits::AUTHENTICATIONS_MAX,
     link::Link,
     room::Room,
+    tracer::Tracer,
     traffic::Meter,
     worker::Shared,
 };
@@ -35,6 +37,7 @@ pub(crate) struct Router {
     /// Authentications that are not answered yet.
     pub calls: Arc<Room>,
     pub worker: Weak<Shared>,
+    pub tracer: Tracer,
 }
 
 impl Router {
@@ -43,6 +46,7 @@ impl Router {
         slots: SlotTable,
         counters: Arc<Counters>,
         worker: Weak<Shared>,
+        tracing: Tracing,
     ) -> Router {
         let links = slots.shards().map(|_| Link::new(origin)).collect();
         Router {
@@ -53,6 +57,7 @@ impl Router {
             denials: Denials::default(),
             calls: Room::new(AUTHENTICATIONS_MAX),
             worker,
+            tracer: Tracer::new(tracing),
         }
     }
 
@@ -84,7 +89,12 @@ impl Outside for View<'_> {
     }
 
     fn send(&mut self, shard: ShardId, class: Class, op: Op) -> Result<u64, Full> {
-        self.router.link(shard).push(class, op)
+        let is_publish = matches!(op, Op::Publish(_));
+        let number = self.router.link(shard).push(class, op)?;
+        if is_publish {
+            self.router.tracer.pushed(shard, number);
+        }
+        Ok(number)
     }
 
     fn committed_through(&self, shard: ShardId) -> u64 {
@@ -123,8 +133,18 @@ impl Outside for View<'_> {
 
     fn count(&mut self, event: Event) {
         self.router.counters.count(event, self.meter);
+        match event {
+            Event::Sent {
+                payload,
+                trace: Some(context),
+            } => self.router.tracer.delivered(context, self.conn, payload),
+            Event::Denied(_) => self.router.tracer.refused("not allowed"),
+            Event::PublishRefused(_) => self.router.tracer.refused("refused"),
+            Event::DroppedIncoming => self.router.tracer.refused("dropped: no room"),
+            _ => {}
+        }
         if let Event::Connected { .. } | Event::Disconnected(_) | Event::Refused(_) = event {
-            tracing::debug!(conn = self.conn.0, ?event, "client");
+            self.meter.happened = Some(event);
         }
     }
 

@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use catena_connection::outside::Event;
 use catena_mqtt::{Packet, Version, packet::Connect};
 
 use crate::{
@@ -108,6 +109,8 @@ pub(crate) struct Meter {
     pub traffic: Arc<Traffic>,
     version: usize,
     is_connected: bool,
+    /// What happened to the client and is not logged yet.
+    pub happened: Option<Event>,
 }
 
 impl Meter {
@@ -117,6 +120,7 @@ impl Meter {
             traffic: traffics.of(None),
             version: 0,
             is_connected: false,
+            happened: None,
         }
     }
 

@@ -136,6 +136,7 @@ impl Worker {
                 slots,
                 self.counters.clone(),
                 worker.clone(),
+                self.config.tracing.clone(),
             )),
             timers: RefCell::default(),
             chunk: RefCell::default(),

@@ -161,6 +161,7 @@ impl Cluster {
         let layout = cluster.borrow().layout.clone().expect("it is laid out");
         let (ports, told_ports) = watch::channel(None);
         let config = Config {
+            tracing: Default::default(),
             incarnation: GatewayIncarnation(GATEWAY),
             workers: plan.workers,
             slots: layout.slots,

@@ -15,6 +15,7 @@ use std::{
 };
 
 use catena_connection::{Input, input::Now, output::LOW_WATER_BYTES};
+use catena_mqtt::Packet;
 use catena_shard::ConnId;
 use tokio::io::AsyncWrite;
 use tracing::debug;
@@ -174,11 +175,18 @@ impl Task {
                 .next(client.protocol.version(), &client.protocol.limits())
             {
                 Ok(None) => return true,
-                Ok(Some(packet)) => {
+                Ok(Some(mut packet)) => {
                     budget.packets -= 1;
                     client
                         .meter
                         .received(&packet, &self.worker.counters.traffic);
+                    if let Packet::Publish(publish) = &mut packet {
+                        let client_id = client.protocol.client_id();
+                        router.tracer.received(publish, client_id);
+                        client.handle(Input::Packet(packet), now, router);
+                        router.tracer.handled();
+                        continue;
+                    }
                     client.handle(Input::Packet(packet), now, router);
                 }
                 Err(error) => {

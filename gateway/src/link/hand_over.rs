@@ -33,6 +33,7 @@ impl HandOver<'_> {
         direct: Vec<Effect>,
         shard_now: Stamp,
     ) {
+        self.end_traces();
         let shard_now = Time(shard_now.0);
         self.router.link(self.shard).set_time(shard_now, self.now);
         for (number, effect) in (first..).zip(effects) {
@@ -71,9 +72,16 @@ impl HandOver<'_> {
 
     /// Tells those that wait for progress.
     pub fn progress(&mut self) {
+        self.end_traces();
         for conn in self.router.link(self.shard).take_waiting() {
             self.tell(conn, Input::Progress(self.shard));
         }
+    }
+
+    /// Publishes that are committed have come to their end here.
+    fn end_traces(&mut self) {
+        let through = self.router.link(self.shard).committed_through();
+        self.router.tracer.committed(self.shard, through);
     }
 
     fn effect(&mut self, effect: Effect, shard_now: Time) {

@@ -223,6 +223,7 @@ impl Shards {
             timeout: cluster.broker.failure_timeout(),
             news,
             beat: self.pulse.add(shard),
+            tracing: self.pulse.tracing(),
             voice: self.voice.clone(),
             dial: running.dial.clone(),
             reach: running.reach.clone(),

@@ -20,6 +20,7 @@ use catena_chain::{Epoch, Incarnation, Member, Now, Options, message::Connection
 use catena_membership::Cluster;
 use catena_replicated::{Envelope, FromOrigin, Input, Output, Replica, ToOrigin};
 use catena_slots::ShardId;
+use catena_telemetry::traces::sampler::Tracing;
 use catena_transport::{Asked, Dial, Reach};
 use tokio::{
     sync::mpsc,
@@ -38,6 +39,7 @@ use crate::{
     pulse::Beat,
     ready::{Key, Ready},
     stream::Stream,
+    tracer::Tracer,
     voice::Voice,
 };
 
@@ -71,6 +73,7 @@ pub(crate) struct Parts<D, R> {
     pub timeout: Duration,
     pub news: mpsc::Receiver<News>,
     pub beat: Arc<Beat>,
+    pub tracing: Tracing,
     pub voice: Arc<dyn Voice>,
     pub dial: D,
     pub reach: R,
@@ -111,6 +114,7 @@ pub(crate) struct Host<D: Dial, R: Reach> {
     is_alarm_set: bool,
     chronicle: Chronicle,
     beat: Arc<Beat>,
+    tracer: Tracer,
     voice: Arc<dyn Voice>,
     dial: D,
     reach: R,
@@ -169,6 +173,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
             is_alarm_set: false,
             chronicle: Chronicle::new(parts.shard),
             beat: parts.beat,
+            tracer: Tracer::new(parts.shard, parts.tracing),
             voice: parts.voice,
             dial: parts.dial,
             reach: parts.reach,
@@ -216,6 +221,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
         self.perform();
         self.send();
         self.beat.turned(&self.replica);
+        self.tracer.turned(&self.replica);
         let is_due = self.set_alarm(cx) || std::mem::take(&mut self.is_offloading);
         let is_more = !self.keys.is_empty() || !self.later.is_empty();
         if is_due || is_more || self.inquiries.wait() {

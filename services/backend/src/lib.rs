@@ -47,6 +47,7 @@ mod peer;
 mod pulse;
 mod ready;
 mod stream;
+mod tracer;
 mod voice;
 
 pub use backend::{Backend, Options, Shards};

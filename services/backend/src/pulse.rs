@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -16,6 +16,7 @@ use catena_shard::{
     census::{Census, Counted},
 };
 use catena_slots::ShardId;
+use catena_telemetry::traces::sampler::Tracing;
 use catena_topology::Progress;
 
 /// The pulse of a process: of all its shards. Cheap to clone.
@@ -27,6 +28,7 @@ pub struct Pulse {
 #[derive(Debug, Default)]
 struct Inner {
     is_leaving: AtomicBool,
+    tracing: OnceLock<Tracing>,
     beats: Mutex<Vec<Arc<Beat>>>,
 }
 
@@ -88,6 +90,16 @@ impl Pulse {
     /// Heartbeats say from now on that the process is about to end.
     pub fn leave(&self) {
         self.inner.is_leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Messages that are traced are to be told of there. Said once, before there are shards.
+    pub fn trace(&self, tracing: Tracing) {
+        let _ = self.inner.tracing.set(tracing);
+    }
+
+    /// Where messages that are traced are told of; nowhere unless [`Pulse::trace`] was called.
+    pub(crate) fn tracing(&self) -> Tracing {
+        self.inner.tracing.get().cloned().unwrap_or_default()
     }
 
     /// What was counted so far.
@@ -242,7 +254,7 @@ impl Beat {
     }
 }
 
-fn role_name(replica: &Replica) -> &'static str {
+pub(crate) fn role_name(replica: &Replica) -> &'static str {
     let role = replica.role();
     match role {
         _ if role.is_head && role.is_tail => "alone",

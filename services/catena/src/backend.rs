@@ -20,7 +20,7 @@ use catena_membership::{Cluster, ControlPlane, NodeRegistration, process_token};
 use catena_runtime::{
     open_files, panics,
     shutdown::{self, Shutdown, Signals},
-    telemetry,
+    telemetry::{self, Logs},
     threads::{self, Thread},
 };
 use catena_transport::{Directory, GrpcDial, GrpcReach, serve};
@@ -46,7 +46,7 @@ const LEAVE_MAX: Duration = Duration::from_secs(10);
 /// What keeps it from starting.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let settings = Settings::read(arguments)?;
-    telemetry::start(&settings.log, settings.log_format)?;
+    let logs = telemetry::start(settings.log.as_deref(), settings.log_format)?;
     panics::abort_on_panic();
     if let Err(error) = open_files::raise() {
         warn!(%error, "the limit of open files cannot be raised");
@@ -54,10 +54,10 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(run_until_stopped(settings))
+    runtime.block_on(run_until_stopped(settings, logs))
 }
 
-async fn run_until_stopped(settings: Settings) -> anyhow::Result<ExitCode> {
+async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let (tell, wanted) = diagnostics::wanted();
     let diagnostics =
@@ -73,6 +73,7 @@ async fn run_until_stopped(settings: Settings) -> anyhow::Result<ExitCode> {
         }
     };
     let pulse = Pulse::default();
+    pulse.trace(diagnostics.tracing.clone());
     let heart = pulse.clone();
     let voice = control_plane.node_voice(settings.name.clone(), me, move || heart.said());
     let voice = Arc::new(voice);
@@ -81,7 +82,7 @@ async fn run_until_stopped(settings: Settings) -> anyhow::Result<ExitCode> {
     let directory = Directory::default();
     let cluster = relay(control_plane.watch(), directory.clone());
     health.has("registration");
-    diagnostics::follow(cluster.clone(), tell);
+    diagnostics::follow(cluster.clone(), tell, logs);
     diagnostics.registry.add(Replicas {
         pulse: pulse.clone(),
         cluster: cluster.clone(),

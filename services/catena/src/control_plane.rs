@@ -13,7 +13,11 @@ use catena_control_plane::{
     ControlPlane, Options,
     store::{Config, Embedded, Etcd, Store},
 };
-use catena_runtime::{panics, shutdown::Signals, telemetry};
+use catena_runtime::{
+    panics,
+    shutdown::Signals,
+    telemetry::{self, Logs},
+};
 use tracing::{info, warn};
 
 pub use self::settings::Arguments;
@@ -26,22 +30,23 @@ use crate::diagnostics::{self, Diagnostics, Reach};
 /// What keeps it from starting.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let settings = Settings::read(arguments)?;
-    telemetry::start(&settings.log, settings.log_format)?;
+    let logs = telemetry::start(settings.log.as_deref(), settings.log_format)?;
     panics::abort_on_panic();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.threads)
         .thread_name("control-plane")
         .enable_all()
         .build()?;
-    runtime.block_on(run_until_stopped(settings))
+    runtime.block_on(run_until_stopped(settings, logs))
 }
 
-async fn run_until_stopped(settings: Settings) -> anyhow::Result<ExitCode> {
+async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let (tell, wanted) = diagnostics::wanted();
     let reach = Reach::Everybody;
-    let Diagnostics { registry, health } =
-        Diagnostics::start("control-plane", &settings.diagnostics, reach, wanted).await?;
+    let Diagnostics {
+        registry, health, ..
+    } = Diagnostics::start("control-plane", &settings.diagnostics, reach, wanted).await?;
     health.misses("store", "not reached yet");
     let store = open(&settings.store).await?;
     let options = Options {
@@ -53,7 +58,7 @@ async fn run_until_stopped(settings: Settings) -> anyhow::Result<ExitCode> {
         place: settings.place,
     };
     let control_plane = ControlPlane::start(store, options).await?;
-    diagnostics::follow(control_plane.told(), tell);
+    diagnostics::follow(control_plane.told(), tell, logs);
     if !settings.manifests.is_empty() {
         let applied = tokio::select! {
             applied = settings.manifests.apply(control_plane.catalogue(), &settings.broker) => Some(applied),

@@ -18,7 +18,7 @@ use catena_membership::{
 use catena_runtime::{
     panics,
     shutdown::{self, Shutdown, Signals},
-    telemetry,
+    telemetry::{self, Logs},
 };
 use catena_secrets::Secrets;
 use catena_transport::Directory;
@@ -41,16 +41,20 @@ use crate::{
 /// What keeps it from starting.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let settings = Settings::read(arguments)?;
-    telemetry::start(&settings.log, settings.log_format)?;
+    let logs = telemetry::start(settings.log.as_deref(), settings.log_format)?;
     panics::abort_on_panic();
     let ports = ports::take(&settings.listen)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(run_until_stopped(settings, ports))
+    runtime.block_on(run_until_stopped(settings, logs, ports))
 }
 
-async fn run_until_stopped(settings: Settings, ports: Vec<Port>) -> anyhow::Result<ExitCode> {
+async fn run_until_stopped(
+    settings: Settings,
+    logs: Logs,
+    ports: Vec<Port>,
+) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let (tell, wanted) = diagnostics::wanted();
     let diagnostics =
@@ -70,7 +74,7 @@ async fn run_until_stopped(settings: Settings, ports: Vec<Port>) -> anyhow::Resu
         diagnostics,
         settings,
     };
-    diagnostics::follow(gateway.cluster.clone(), tell);
+    diagnostics::follow(gateway.cluster.clone(), tell, logs);
     let authenticators = Authenticators(gateway.means.clone());
     gateway.diagnostics.registry.add(authenticators);
     let mut lives = std::pin::pin!(gateway.live(ports));

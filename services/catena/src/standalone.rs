@@ -28,7 +28,7 @@ use catena_gateway::{
 use catena_runtime::{
     panics,
     shutdown::{self, Shutdown, Signals},
-    telemetry,
+    telemetry::{self, Logs},
     threads::{self, Thread},
 };
 use catena_secrets::Secrets;
@@ -57,7 +57,7 @@ use crate::{
 /// What keeps it from starting.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let settings = Settings::read(arguments)?;
-    telemetry::start(&settings.log, settings.log_format)?;
+    let logs = telemetry::start(settings.log.as_deref(), settings.log_format)?;
     panics::abort_on_panic();
     if let Some(directory) = &settings.data_dir {
         std::fs::create_dir_all(directory)
@@ -67,24 +67,31 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(run_until_stopped(settings, ports))
+    runtime.block_on(run_until_stopped(settings, logs, ports))
 }
 
-async fn run_until_stopped(settings: Settings, ports: Vec<Port>) -> anyhow::Result<ExitCode> {
+async fn run_until_stopped(
+    settings: Settings,
+    logs: Logs,
+    ports: Vec<Port>,
+) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let (tell, wanted) = diagnostics::wanted();
     let reach = Reach::Machine;
-    let Diagnostics { registry, health } =
-        Diagnostics::start("standalone", &settings.diagnostics, reach, wanted).await?;
+    let Diagnostics {
+        registry,
+        health,
+        tracing,
+    } = Diagnostics::start("standalone", &settings.diagnostics, reach, wanted).await?;
     health.misses("ports", "they are not open yet");
     let members = tokio::select! {
-        members = Members::start(&settings) => members?,
+        members = Members::start(&settings, tracing.clone()) => members?,
         signal = signals.next() => {
             info!(signal, "stopped before it had started");
             return Ok(ExitCode::SUCCESS);
         }
     };
-    diagnostics::follow(members.cluster.clone(), tell);
+    diagnostics::follow(members.cluster.clone(), tell, logs);
     registry.add(Replicas {
         pulse: members.pulse.clone(),
         cluster: members.cluster.clone(),
@@ -110,6 +117,7 @@ async fn run_until_stopped(settings: Settings, ports: Vec<Port>) -> anyhow::Resu
     let (accusations, _) = mpsc::channel(ACCUSATIONS);
     let secrets = Secrets::open(settings.secrets_dir.clone());
     let config = Config {
+        tracing: tracing.clone(),
         incarnation: members.gateway,
         workers: settings.workers,
         slots,

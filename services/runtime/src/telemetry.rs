@@ -1,9 +1,15 @@
-//! Logs: to standard error, as text for people or as JSON for collectors.
+//! Logs: to standard error, as text for people or as JSON for collectors; how much, may change while the process runs.
 
 use std::{io::IsTerminal, str::FromStr};
 
 use serde::Deserialize;
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing::{info, warn};
+use tracing_subscriber::{
+    EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
+};
+
+/// What is logged where nobody says anything else.
+const DEFAULT: &str = "info";
 
 /// What a log line looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -37,7 +43,7 @@ impl FromStr for Format {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The filter does not parse.
-    #[error("`{filter}` is no log filter ({reason}); try info, or info,catena_gateway=debug")]
+    #[error("`{filter}` is no log filter ({reason}); try info, or info,gateway=debug")]
     Filter {
         /// As it was given.
         filter: String,
@@ -49,19 +55,118 @@ pub enum Error {
     Twice,
 }
 
-/// Sets up the logs of the process.
+/// What changes how much is logged.
+#[derive(Debug, Clone)]
+pub struct Logs {
+    filter: reload::Handle<EnvFilter, Registry>,
+    /// The process's own settings say it, and go before what a cluster says.
+    is_own: bool,
+    /// As it was said last.
+    said: String,
+}
+
+/// Sets up the logs of the process. `filter` is what its own settings say, which then stays; without it, it is for
+/// [`Logs::follow`] to say.
 ///
 /// # Errors
 /// See [`Error`].
-pub fn start(filter: &str, format: Format) -> Result<(), Error> {
-    let parsed = EnvFilter::try_new(filter).map_err(|error| Error::Filter {
+pub fn start(filter: Option<&str>, format: Format) -> Result<Logs, Error> {
+    let said = filter.unwrap_or(DEFAULT);
+    let (filtered, handle) = reload::Layer::new(parse(said)?);
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filtered);
+    let set = match format {
+        Format::Text => {
+            let is_terminal = std::io::stderr().is_terminal();
+            registry.with(lines.with_ansi(is_terminal)).try_init()
+        }
+        Format::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+    };
+    set.map_err(|_| Error::Twice)?;
+    Ok(Logs {
+        filter: handle,
+        is_own: filter.is_some(),
+        said: said.to_owned(),
+    })
+}
+
+impl Logs {
+    /// The cluster says what is logged from now on. What does not parse changes nothing.
+    pub fn follow(&mut self, filter: &str) {
+        if self.is_own || self.said == filter {
+            return;
+        }
+        self.said = filter.to_owned();
+        match parse(filter) {
+            Ok(parsed) => {
+                // It fails only when the process has no logs any more.
+                let _ = self.filter.reload(parsed);
+                info!(filter, "what is logged has changed");
+            }
+            Err(error) => warn!(%error, "what is logged stays as it was"),
+        }
+    }
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, Error> {
+    EnvFilter::try_new(with_full_names(filter)).map_err(|error| Error::Filter {
         filter: filter.to_owned(),
         reason: error.to_string(),
-    })?;
-    let lines = fmt().with_env_filter(parsed).with_writer(std::io::stderr);
-    let set = match format {
-        Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        Format::Json => lines.json().flatten_event(true).try_init(),
-    };
-    set.map_err(|_| Error::Twice)
+    })
+}
+
+/// Parts of ours that have a name of one word, or of two with a dash, in a filter.
+const PARTS: [&str; 12] = [
+    "authentication",
+    "backend",
+    "control_plane",
+    "gateway",
+    "membership",
+    "pki",
+    "policy",
+    "runtime",
+    "secrets",
+    "storage",
+    "telemetry",
+    "transport",
+];
+
+/// The filter with the names of our parts as the logs have them: `gateway=debug` is `catena_gateway=debug`.
+fn with_full_names(filter: &str) -> String {
+    let directives = filter.split(',').map(|directive| {
+        let directive = directive.trim();
+        let (part, rest) =
+            directive.split_at(directive.find(['=', '[', ':']).unwrap_or(directive.len()));
+        let name = part.replace('-', "_");
+        match PARTS.contains(&name.as_str()) {
+            true => format!("catena_{name}{rest}"),
+            false => directive.to_owned(),
+        }
+    });
+    directives.collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // A filter that names nothing logs nothing, without a word.
+    #[test]
+    fn parts_may_be_named_as_the_documentation_names_them() {
+        for (said, meant) in [
+            ("info", "info"),
+            ("info,gateway=debug", "info,catena_gateway=debug"),
+            (
+                "warn, control-plane::leader=trace",
+                "warn,catena_control_plane::leader=trace",
+            ),
+            ("catena_backend=debug,h2=off", "catena_backend=debug,h2=off"),
+            ("backend", "catena_backend"),
+        ] {
+            assert_eq!(with_full_names(said), meant);
+            assert!(parse(said).is_ok());
+        }
+        let error = parse("gateway=loud").unwrap_err().to_string();
+        assert!(error.contains("gateway=loud"), "{error}");
+    }
 }

@@ -8,11 +8,13 @@
 pub mod health;
 pub mod limits;
 pub mod names;
+pub mod otlp;
 pub mod process;
 pub mod prometheus;
 pub mod registry;
 pub mod samples;
 pub mod serve;
+pub mod traces;
 
 pub use health::Health;
 pub use registry::{Registry, Source};

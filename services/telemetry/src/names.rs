@@ -127,6 +127,8 @@ metrics! {
     PROCESS_FILES_MAX Gauge "process_max_fds" "{files}" [] "Files and sockets that may be open";
     PROCESS_THREADS Gauge "process_threads" "{threads}" [] "Threads";
     PROCESS_START_TIME Gauge "process_start_time_seconds" "s" [] "When the process started, in seconds since 1970";
+    SPANS Counter "catena_telemetry_spans_total" "{spans}" [] "Spans of traces that were made here";
+    SPANS_DROPPED Counter "catena_telemetry_spans_dropped_total" "{spans}" [] "Spans that there was no room for: the collector does not take them as fast as they come, or is away";
     SERIES_DROPPED Counter "catena_telemetry_series_dropped_total" "1" [] "Series that this answer leaves out because a metric has too many";
 }
 

@@ -45,6 +45,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
             };
             match connection.poll_receive() {
                 Poll::Ready(Ok(message)) => {
+                    self.tracer.from_origin(&message);
                     *work += match &message {
                         FromOrigin::Ops { batch, .. } => batch.ops.len(),
                         FromOrigin::Direct { publishes, .. } => publishes.len(),
@@ -113,6 +114,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
     fn weigh(&mut self, envelope: &Envelope) -> usize {
         match &envelope.message {
             Message::Append { entries, .. } => {
+                self.tracer.appended(entries);
                 self.beat.received(1 + entries.len() as u64);
                 let ops = entries.iter().map(|entry| match &entry.payload {
                     Payload::Ops { batch, .. } => batch.ops.len(),

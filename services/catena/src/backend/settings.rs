@@ -57,14 +57,9 @@ pub struct Arguments {
     #[arg(long, value_name = "N", env = "CATENA_THREADS")]
     threads: Option<u16>,
 
-    /// What is logged: error, warn, info, debug, trace, or by part, as in info,catena_backend=debug
-    #[arg(
-        long,
-        value_name = "FILTER",
-        env = "CATENA_LOG",
-        default_value = "info"
-    )]
-    log: String,
+    /// What is logged: error, warn, info, debug, trace, or by part, as in info,backend=debug [default: what the Broker says]
+    #[arg(long, value_name = "FILTER", env = "CATENA_LOG")]
+    log: Option<String>,
 
     /// How it is logged, on standard error: text or json
     #[arg(
@@ -89,7 +84,7 @@ pub struct Settings {
     pub listeners: Vec<TcpListener>,
     /// Where others reach each of them.
     pub addresses: Vec<String>,
-    pub log: String,
+    pub log: Option<String>,
     pub log_format: Format,
     pub diagnostics: DiagnosticsOptions,
 }

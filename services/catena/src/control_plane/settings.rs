@@ -98,14 +98,9 @@ pub struct Arguments {
     #[command(flatten)]
     first: First,
 
-    /// What is logged: error, warn, info, debug, trace, or by part, as in info,catena_control_plane=debug
-    #[arg(
-        long,
-        value_name = "FILTER",
-        env = "CATENA_LOG",
-        default_value = "info"
-    )]
-    log: String,
+    /// What is logged: error, warn, info, debug, trace, or by part, as in info,control-plane=debug [default: what the Broker says]
+    #[arg(long, value_name = "FILTER", env = "CATENA_LOG")]
+    log: Option<String>,
 
     /// How it is logged, on standard error: text or json
     #[arg(
@@ -221,7 +216,7 @@ pub struct Settings {
     pub broker: Broker,
     pub place: Place,
     pub threads: usize,
-    pub log: String,
+    pub log: Option<String>,
     pub log_format: Format,
     pub diagnostics: DiagnosticsOptions,
 }

@@ -16,20 +16,26 @@ use std::{
 use anyhow::Context;
 use catena_membership::Cluster;
 use catena_resources::broker::Diagnostics as Wanted;
+use catena_runtime::telemetry::Logs;
 use catena_telemetry::{
     Health, Registry,
+    otlp::{self, Identity},
     process::Process,
     serve::{self, Served},
+    traces::sampler::Tracing,
 };
 use tokio::sync::watch;
 
 pub use self::options::{Address, DiagnosticsOptions};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What is seen of the process. Cheap to clone.
 #[derive(Clone)]
 pub struct Diagnostics {
     pub registry: Registry,
     pub health: Health,
+    pub tracing: Tracing,
 }
 
 /// Where it is served when only the Broker says at which port.
@@ -54,7 +60,13 @@ impl Diagnostics {
         wanted: watch::Receiver<Wanted>,
     ) -> anyhow::Result<Diagnostics> {
         let (registry, health) = (Registry::default(), Health::default());
-        registry.add(Process::new(role, env!("CARGO_PKG_VERSION")));
+        registry.add(Process::new(role, VERSION));
+        let tracing = Tracing::default();
+        registry.add(tracing.spans.clone());
+        let identity = Identity::of(role, VERSION);
+        let metrics = otlp::push_metrics(registry.clone(), identity.clone(), wanted.clone());
+        tokio::spawn(metrics);
+        tokio::spawn(otlp::push_spans(tracing.clone(), identity, wanted.clone()));
         let served = Served::new(registry.clone(), health.clone());
         match options.metrics_address {
             Some(Address::Off) => {}
@@ -72,7 +84,11 @@ impl Diagnostics {
                 tokio::spawn(serve::follow(served, addresses(host.into(), wanted)));
             }
         }
-        Ok(Diagnostics { registry, health })
+        Ok(Diagnostics {
+            registry,
+            health,
+            tracing,
+        })
     }
 }
 
@@ -103,7 +119,11 @@ pub fn wanted() -> (watch::Sender<Wanted>, watch::Receiver<Wanted>) {
 }
 
 /// Follows the Broker, for as long as the present runtime runs.
-pub fn follow(mut cluster: watch::Receiver<Arc<Cluster>>, tell: watch::Sender<Wanted>) {
+pub fn follow(
+    mut cluster: watch::Receiver<Arc<Cluster>>,
+    tell: watch::Sender<Wanted>,
+    mut logs: Logs,
+) {
     tokio::spawn(async move {
         loop {
             let now = {
@@ -111,6 +131,7 @@ pub fn follow(mut cluster: watch::Receiver<Arc<Cluster>>, tell: watch::Sender<Wa
                 (cluster.version > 0).then(|| cluster.broker.diagnostics.clone())
             };
             if let Some(now) = now {
+                logs.follow(&now.logs.level);
                 tell.send_if_modified(|before| {
                     let is_new = *before != now;
                     *before = now;

@@ -91,6 +91,7 @@ impl<'a> Life<'a> {
         let (drain, draining) = shutdown::shutdown();
         let (accusations, accused) = mpsc::channel(ACCUSATIONS);
         let config = Config {
+            tracing: process.diagnostics.tracing.clone(),
             incarnation: registered.me,
             workers: process.settings.workers,
             slots: layout.slots,

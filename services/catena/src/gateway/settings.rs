@@ -55,14 +55,9 @@ pub struct Arguments {
     #[arg(long, value_name = "N", env = "CATENA_WORKERS")]
     workers: Option<u16>,
 
-    /// What is logged: error, warn, info, debug, trace, or by part, as in info,catena_gateway=debug
-    #[arg(
-        long,
-        value_name = "FILTER",
-        env = "CATENA_LOG",
-        default_value = "info"
-    )]
-    log: String,
+    /// What is logged: error, warn, info, debug, trace, or by part, as in info,gateway=debug [default: what the Broker says]
+    #[arg(long, value_name = "FILTER", env = "CATENA_LOG")]
+    log: Option<String>,
 
     /// How it is logged, on standard error: text or json
     #[arg(
@@ -89,7 +84,7 @@ pub struct Settings {
     pub secrets_dir: Option<PathBuf>,
     pub kubernetes: Option<Kubernetes>,
     pub workers: u16,
-    pub log: String,
+    pub log: Option<String>,
     pub log_format: Format,
     pub diagnostics: DiagnosticsOptions,
 }

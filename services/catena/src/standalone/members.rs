@@ -16,6 +16,7 @@ use catena_membership::{
     process_token,
 };
 use catena_resources::{Broker, Place};
+use catena_telemetry::traces::sampler::Tracing;
 use catena_transport::{Directory, Local};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -46,7 +47,7 @@ impl Members {
     ///
     /// # Errors
     /// A data directory that cannot be used or is of another number of shards, a port that is taken.
-    pub async fn start(settings: &Settings) -> anyhow::Result<Members> {
+    pub async fn start(settings: &Settings, tracing: Tracing) -> anyhow::Result<Members> {
         let local = Local::default();
         let control_plane = control_plane(settings, &local).await?;
         let client = ControlPlane::new(vec![control_plane.endpoint()])?;
@@ -78,6 +79,7 @@ impl Members {
             }
         }
         let pulse = Pulse::default();
+        pulse.trace(tracing);
         let (backend, shards) = backend(settings, &client, me, cluster.clone(), pulse.clone())?;
         local.add(me, backend);
         Ok(Members {

@@ -22,7 +22,6 @@ use crate::{
     kubernetes::KubernetesApi,
 };
 
-const LOG: &str = "info";
 /// The most shards of one partition, and one process serves one.
 const SHARDS_MAX: usize = 16;
 const WORKERS_MAX: u16 = 256;
@@ -118,8 +117,8 @@ pub struct Arguments {
     )]
     memory_profile: Option<Profile>,
 
-    /// What is logged: error, warn, info, debug, trace, or by part, as in info,catena_gateway=debug
-    /// [default: info]
+    /// What is logged: error, warn, info, debug, trace, or by part, as in info,gateway=debug
+    /// [default: what the Broker says]
     #[arg(long, value_name = "FILTER", env = "CATENA_LOG")]
     log: Option<String>,
 
@@ -210,7 +209,7 @@ pub struct Settings {
     pub secrets_dir: Option<PathBuf>,
     pub kubernetes: Option<Kubernetes>,
     pub is_admin_given: bool,
-    pub log: String,
+    pub log: Option<String>,
     pub log_format: Format,
     pub diagnostics: DiagnosticsOptions,
     pub given: Given,
@@ -267,7 +266,7 @@ impl Settings {
             manifests: Manifests::read(resources.as_deref())?,
             is_admin_given: admin.admin.is_some(),
             admin: admin.access()?,
-            log: arguments.log.or(file.log).unwrap_or_else(|| LOG.to_owned()),
+            log: arguments.log.or(file.log),
             log_format: arguments.log_format.or(file.log_format).unwrap_or_default(),
             diagnostics: arguments.diagnostics.or(DiagnosticsOptions {
                 metrics_address: file.metrics_address,
@@ -330,7 +329,7 @@ mod tests {
             (settings.admin.listen.port(), settings.is_admin_given),
             (3, true)
         );
-        assert_eq!(settings.log, "debug");
+        assert_eq!(settings.log.as_deref(), Some("debug"));
         assert_eq!(
             (settings.log_format, settings.data_dir),
             (Format::Json, Some("/tmp/x".into()))

@@ -7,6 +7,7 @@ use catena_shard::{
     Message, Op, Time,
     effect::{Pubrel, Target},
     op::{AckItem, AckKind, Credit},
+    trace,
 };
 use catena_slots::ShardId;
 
@@ -217,7 +218,7 @@ impl Connection {
             topic_alias,
             message_expiry: remaining_seconds(out.expires, now),
             subscription_ids: out.subscription_ids,
-            properties: &message.properties,
+            properties: trace::without(&message.properties),
         };
         let payload_len = message.payload.len();
         // v5 [MQTT-3.1.2-24]
@@ -231,6 +232,8 @@ impl Connection {
         output.payload(&message.payload);
         outside.count(Event::Sent {
             payload: payload_len,
+            // A retained message is delivered long after its trace.
+            trace: message.trace().filter(|_| !out.retain),
         });
         if let (Said::New(alias), Some(aliases)) = (said, &mut self.aliases_out) {
             aliases.keep(&message.topic, alias);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use catena_link::{Class, Full};
 use catena_mqtt::{ReasonCode, packet::Connect};
 use catena_policy::Policy;
-use catena_shard::{Op, Time, op::Publish};
+use catena_shard::{Op, Time, op::Publish, trace};
 use catena_slots::{ShardId, SlotTable};
 
 use crate::{Identity, output::Output};
@@ -121,6 +121,8 @@ pub enum Event {
     Sent {
         /// Bytes of its payload.
         payload: usize,
+        /// The trace that it is of.
+        trace: Option<trace::Context>,
     },
     /// A QoS 0 delivery found no room `[F-59]`.
     DroppedOutgoing,

@@ -35,6 +35,7 @@ mod stats;
 mod store;
 mod switches;
 mod timer;
+pub mod trace;
 
 pub use command::Command;
 pub use effect::Effect;

@@ -107,7 +107,9 @@ impl Shard {
             summary,
             payload: message.payload.slice(..shown),
             properties: match message.properties.len() {
-                0..=ANSWER_BYTES_MAX => message.properties.clone(),
+                0..=ANSWER_BYTES_MAX => message
+                    .properties
+                    .slice_ref(crate::trace::without(&message.properties)),
                 _ => Bytes::new(),
             },
         })

@@ -1,0 +1,228 @@
+//! Traces of messages, as a worker sees them: in from a client, and out to clients.
+//!
+//! A message that is traced carries its context behind its properties (`catena_shard::trace`), through the shard and back.
+//! The span of a publish is over when its op is committed, or at once when there is none to wait for.
+
+use std::collections::VecDeque;
+
+use catena_mqtt::{packet::Publish, property};
+use catena_shard::{
+    ConnId,
+    trace::{self, Context},
+};
+use catena_slots::ShardId;
+use catena_telemetry::traces::{
+    self, Attribute, Kind, Place, Span,
+    sampler::{Sampler, Tracing},
+    w3c,
+};
+
+use crate::limits::TRACES_OPEN_MAX;
+
+/// The traces of a worker.
+#[derive(Debug)]
+pub(crate) struct Tracer {
+    sampler: Sampler,
+    /// Of the packet that is being handled.
+    current: Option<Span>,
+    /// Of publishes whose ops are not committed yet.
+    open: VecDeque<(ShardId, u64, Span)>,
+}
+
+impl Tracer {
+    pub fn new(tracing: Tracing) -> Tracer {
+        Tracer {
+            sampler: Sampler::new(tracing),
+            current: None,
+            open: VecDeque::new(),
+        }
+    }
+
+    /// A client publishes: decides whether that is traced, and lets the message say so.
+    #[inline]
+    pub fn received(&mut self, publish: &mut Publish, client_id: Option<&str>) {
+        let properties = &publish.properties;
+        let parent = || {
+            if properties.is_empty() {
+                return None;
+            }
+            property::find_user_property(properties, w3c::TRACEPARENT).and_then(w3c::parse)
+        };
+        match self.sampler.decide(parent) {
+            Some(of) => self.begin(publish, of, client_id),
+            // What a client sends is no context of ours.
+            None if trace::is_marked(properties) => {
+                publish.properties = trace::mark(properties, None);
+            }
+            None => {}
+        }
+    }
+
+    #[cold]
+    fn begin(&mut self, publish: &mut Publish, of: (u128, u64), client_id: Option<&str>) {
+        let (trace, parent) = of;
+        let span = self.sampler.span();
+        publish.properties = trace::mark(&publish.properties, Some(Context { trace, span }));
+        self.current = Some(Span {
+            place: Place {
+                trace,
+                span,
+                parent,
+            },
+            name: "catena.publish",
+            kind: Kind::Consumer,
+            start: traces::now(),
+            end: 0,
+            attributes: vec![
+                ("messaging.system", Attribute::from("mqtt")),
+                (
+                    "messaging.destination.name",
+                    Attribute::from(&*publish.topic),
+                ),
+                (
+                    "messaging.client.id",
+                    Attribute::from(client_id.unwrap_or_default()),
+                ),
+                (
+                    "messaging.message.body.size",
+                    Attribute::from(publish.payload.len() as u64),
+                ),
+                ("mqtt.qos", Attribute::from(publish.qos as u64)),
+            ],
+            error: None,
+        });
+    }
+
+    /// The publish became op `number` of `shard`.
+    #[inline]
+    pub fn pushed(&mut self, shard: ShardId, number: u64) {
+        if let Some(mut span) = self.current.take() {
+            span.attributes
+                .push(("catena.shard", u64::from(shard.0).into()));
+            span.attributes.push(("catena.op", number.into()));
+            if self.open.len() >= TRACES_OPEN_MAX {
+                return self.end(span);
+            }
+            self.open.push_back((shard, number, span));
+        }
+    }
+
+    /// The packet was handled. What became no op - it went past the log, waits for room, or was refused - is over.
+    #[inline]
+    pub fn handled(&mut self) {
+        if let Some(span) = self.current.take() {
+            self.end(span);
+        }
+    }
+
+    /// The policy did not allow it, or there was no room.
+    #[inline]
+    pub fn refused(&mut self, why: &'static str) {
+        if let Some(span) = &mut self.current {
+            span.error = Some(why);
+        }
+    }
+
+    /// Ops of `shard` are committed.
+    #[inline]
+    pub fn committed(&mut self, shard: ShardId, through: u64) {
+        if self.open.is_empty() {
+            return;
+        }
+        let open = std::mem::take(&mut self.open);
+        for (of, number, span) in open {
+            if of == shard && number <= through {
+                self.end(span);
+            } else {
+                self.open.push_back((of, number, span));
+            }
+        }
+    }
+
+    /// The message was written to a client.
+    #[cold]
+    pub fn delivered(&mut self, context: Context, conn: ConnId, payload: usize) {
+        let now = traces::now();
+        let span = self.sampler.span();
+        self.sampler.spans().add(Span {
+            place: Place {
+                trace: context.trace,
+                span,
+                parent: context.span,
+            },
+            name: "catena.deliver",
+            kind: Kind::Producer,
+            start: now,
+            end: now,
+            attributes: vec![
+                ("messaging.system", Attribute::from("mqtt")),
+                ("catena.connection", conn.0.into()),
+                ("messaging.message.body.size", (payload as u64).into()),
+            ],
+            error: None,
+        });
+    }
+
+    fn end(&self, mut span: Span) {
+        span.end = traces::now();
+        self.sampler.spans().add(span);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn publish(traceparent: Option<&str>) -> Publish {
+        let mut publish = Publish::new("t", "x");
+        if let Some(parent) = traceparent {
+            let properties = property::Builder::new().user(w3c::TRACEPARENT, parent);
+            publish.properties = properties.build().unwrap();
+        }
+        publish
+    }
+
+    // A trace that begins anew in the broker is two halves that nobody puts together.
+    #[test]
+    fn a_publisher_s_trace_goes_on_and_its_properties_stay_as_they_were() {
+        let tracing = Tracing::default();
+        tracing.spans.set_room(10);
+        let mut tracer = Tracer::new(tracing.clone());
+        let mut publish = publish(Some(PARENT));
+        let sent = publish.properties.clone();
+        tracer.received(&mut publish, Some("c"));
+        assert_eq!(trace::without(&publish.properties), &sent[..]);
+        let context = trace::of(&publish.properties).unwrap();
+        tracer.pushed(ShardId(1), 5);
+        tracer.handled();
+        tracer.committed(ShardId(0), 9);
+        tracer.committed(ShardId(1), 4);
+        assert!(tracing.spans.take().is_empty(), "it is not committed");
+        tracer.committed(ShardId(1), 5);
+        tracer.delivered(context, ConnId(1), 1);
+        let spans = tracing.spans.take();
+        let places: Vec<Place> = spans.iter().map(|span| span.place).collect();
+        assert_eq!(places.len(), 2);
+        assert_eq!(places[0].parent, 0x00f0_67aa_0ba9_02b7);
+        assert_eq!(places[1].parent, places[0].span);
+        assert!(places.iter().all(|place| place.trace == context.trace));
+    }
+
+    // Anybody could make spans in a trace of his choice, or have his properties cut.
+    #[test]
+    fn a_context_that_a_client_made_up_is_none() {
+        let tracing = Tracing::default();
+        let mut tracer = Tracer::new(tracing.clone());
+        let context = Some(Context { trace: 1, span: 2 });
+        let mut forged = publish(None);
+        forged.properties = trace::mark(&Bytes::from_static(b"x"), context);
+        let sent = forged.properties.clone();
+        tracer.received(&mut forged, None);
+        assert_eq!(trace::of(&forged.properties), None);
+        assert_eq!(trace::without(&forged.properties), &sent[..]);
+    }
+}

@@ -1,0 +1,186 @@
+//! The way to a collector: gRPC, or protobuf over HTTP.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use catena_resources::broker::OtlpProtocol;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Request, Uri, client::conn::http1, header};
+use hyper_util::rt::TokioIo;
+use opentelemetry_proto::tonic::collector::{
+    metrics::v1::{ExportMetricsServiceRequest, metrics_service_client::MetricsServiceClient},
+    trace::v1::{ExportTraceServiceRequest, trace_service_client::TraceServiceClient},
+};
+use prost::Message;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tonic::{
+    metadata::{AsciiMetadataKey, AsciiMetadataValue},
+    transport::{Channel, ClientTlsConfig, Endpoint},
+};
+
+use super::Target;
+use crate::limits::PUSH_TIMEOUT;
+
+/// Bytes of an answer that are read.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// What keeps a request from being taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0:?} is no address of a collector: use http://HOST:PORT or https://HOST:PORT")]
+    Address(String),
+    #[error("the header {0:?} cannot be sent")]
+    Header(String),
+    #[error("{0}")]
+    Transport(#[from] tonic::transport::Error),
+    #[error("{}: {}", .0.code(), .0.message())]
+    Refused(#[from] tonic::Status),
+    #[error("no answer within {} s", PUSH_TIMEOUT.as_secs())]
+    Silent,
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("{0}")]
+    Http(#[from] hyper::Error),
+    #[error("HTTP status {0}")]
+    Status(u16),
+}
+
+/// The way, made when it is first needed.
+pub struct Exporter {
+    target: Target,
+    channel: Option<Channel>,
+}
+
+impl Exporter {
+    pub fn new(target: Target) -> Exporter {
+        Exporter {
+            target,
+            channel: None,
+        }
+    }
+
+    pub async fn metrics(&mut self, request: ExportMetricsServiceRequest) -> Result<(), Error> {
+        match self.target.protocol {
+            OtlpProtocol::Grpc => {
+                let request = self.request(request)?;
+                let mut client = MetricsServiceClient::new(self.channel()?);
+                client.export(request).await?;
+                Ok(())
+            }
+            OtlpProtocol::Http => self.post("/v1/metrics", request.encode_to_vec()).await,
+        }
+    }
+
+    pub async fn spans(&mut self, request: ExportTraceServiceRequest) -> Result<(), Error> {
+        match self.target.protocol {
+            OtlpProtocol::Grpc => {
+                let request = self.request(request)?;
+                let mut client = TraceServiceClient::new(self.channel()?);
+                client.export(request).await?;
+                Ok(())
+            }
+            OtlpProtocol::Http => self.post("/v1/traces", request.encode_to_vec()).await,
+        }
+    }
+
+    fn request<T>(&self, message: T) -> Result<tonic::Request<T>, Error> {
+        let mut request = tonic::Request::new(message);
+        for (key, value) in &self.target.headers {
+            let wrong = || Error::Header(key.clone());
+            let name = AsciiMetadataKey::from_bytes(key.to_ascii_lowercase().as_bytes());
+            let value = AsciiMetadataValue::try_from(value.as_str());
+            request
+                .metadata_mut()
+                .insert(name.map_err(|_| wrong())?, value.map_err(|_| wrong())?);
+        }
+        Ok(request)
+    }
+
+    fn channel(&mut self) -> Result<Channel, Error> {
+        if let Some(channel) = &self.channel {
+            return Ok(channel.clone());
+        }
+        let endpoint = &self.target.endpoint;
+        let address = || Error::Address(endpoint.clone());
+        let mut way = Endpoint::from_shared(endpoint.clone())
+            .map_err(|_| address())?
+            .connect_timeout(PUSH_TIMEOUT)
+            .timeout(PUSH_TIMEOUT)
+            .http2_keep_alive_interval(Duration::from_secs(30));
+        if endpoint.starts_with("https://") {
+            way = way.tls_config(ClientTlsConfig::new().with_native_roots())?;
+        }
+        let channel = way.connect_lazy();
+        self.channel = Some(channel.clone());
+        Ok(channel)
+    }
+
+    async fn post(&self, path: &str, body: Vec<u8>) -> Result<(), Error> {
+        let posted = tokio::time::timeout(PUSH_TIMEOUT, self.try_post(path, body));
+        posted.await.map_err(|_| Error::Silent)?
+    }
+
+    async fn try_post(&self, path: &str, body: Vec<u8>) -> Result<(), Error> {
+        let wrong = || Error::Address(self.target.endpoint.clone());
+        let uri: Uri = self.target.endpoint.parse().map_err(|_| wrong())?;
+        let authority = uri.authority().ok_or_else(wrong)?;
+        let is_tls = uri.scheme_str() == Some("https");
+        let port = authority
+            .port_u16()
+            .unwrap_or(if is_tls { 443 } else { 80 });
+        let socket = TcpStream::connect((authority.host(), port)).await?;
+        let base = uri.path().trim_end_matches('/');
+        let mut request = Request::post(format!("{base}{path}"))
+            .header(header::HOST, authority.as_str())
+            .header(header::CONTENT_TYPE, "application/x-protobuf");
+        for (key, value) in &self.target.headers {
+            request = request.header(key, value);
+        }
+        let request = request.body(Full::new(Bytes::from(body)));
+        let request = request.map_err(|error| Error::Header(error.to_string()))?;
+        if !is_tls {
+            return send(socket, request).await;
+        }
+        let name = authority.host().to_owned();
+        let name = rustls_pki_types::ServerName::try_from(name).map_err(|_| wrong())?;
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(tls()?));
+        send(connector.connect(name, socket).await?, request).await
+    }
+}
+
+/// Who is believed to be a collector: whom the system believes.
+fn tls() -> Result<rustls::ClientConfig, Error> {
+    let mut roots = rustls::RootCertStore::empty();
+    // One that cannot be read is not believed.
+    let _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| std::io::Error::other(error.to_string()))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+async fn send<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+) -> Result<(), Error> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let driven = tokio::spawn(connection);
+    let response = sender.send_request(request).await;
+    let outcome = match response {
+        Ok(response) if response.status().is_success() => {
+            // What it says beside is for nobody.
+            let _ = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+                .collect()
+                .await;
+            Ok(())
+        }
+        Ok(response) => Err(Error::Status(response.status().as_u16())),
+        Err(error) => Err(error.into()),
+    };
+    driven.abort();
+    outcome
+}
