@@ -2,6 +2,9 @@
 //!
 //! Start reading at `metrics.rs`. Prometheus' own tools come from the system's packages (tests/setup/prometheus.sh).
 
+mod collector;
 mod health;
+mod logs;
 mod metrics;
 mod prometheus;
+mod traces;
