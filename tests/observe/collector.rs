@@ -78,7 +78,9 @@ pub fn text(attributes: &[KeyValue], key: &str) -> String {
 }
 
 fn service(resource: Option<&Resource>) -> String {
-    resource.map_or_else(String::new, |resource| text(&resource.attributes, "service.name"))
+    resource.map_or_else(String::new, |resource| {
+        text(&resource.attributes, "service.name")
+    })
 }
 
 #[tonic::async_trait]

@@ -43,7 +43,10 @@ fn one_trace_connects_publisher_gateway_head_tail_and_delivery() {
         let metrics = collector.metrics();
         let has = |service: &str, name: &str| {
             let wanted = (service.to_owned(), name.to_owned());
-            metrics.contains(&wanted).then_some(()).ok_or(format!("no {name} of {service}"))
+            metrics
+                .contains(&wanted)
+                .then_some(())
+                .ok_or(format!("no {name} of {service}"))
         };
         has("gateway", "aio_broker_publishes_received")?;
         has("gateway", "catena_gateway_failover_gap_seconds")?;
@@ -80,17 +83,29 @@ fn one_trace_connects_publisher_gateway_head_tail_and_delivery() {
             false => Err(format!("{:?}", by_name.keys().collect::<Vec<_>>())),
         }
     });
-    let publishes: Vec<_> = spans.iter().filter(|(_, span)| span.name == "catena.publish").collect();
+    let publishes: Vec<_> = spans
+        .iter()
+        .filter(|(_, span)| span.name == "catena.publish")
+        .collect();
     let ids: Vec<&[u8]> = publishes.iter().map(|(_, span)| &*span.span_id).collect();
     for (service, span) in &spans {
-        assert!(span.end_time_unix_nano >= span.start_time_unix_nano, "{service} {span:?}");
+        assert!(
+            span.end_time_unix_nano >= span.start_time_unix_nano,
+            "{service} {span:?}"
+        );
         match span.name.as_str() {
             "catena.publish" => {
                 assert_eq!(span.parent_span_id, PARENT.to_be_bytes());
-                assert_eq!(text(&span.attributes, "messaging.destination.name"), "traced");
+                assert_eq!(
+                    text(&span.attributes, "messaging.destination.name"),
+                    "traced"
+                );
                 assert_eq!(text(&span.attributes, "messaging.client.id"), "publisher");
             }
-            _ => assert!(ids.contains(&&*span.parent_span_id), "{service} {span:?} hangs in the air"),
+            _ => assert!(
+                ids.contains(&&*span.parent_span_id),
+                "{service} {span:?} hangs in the air"
+            ),
         }
     }
     cluster.stop();
