@@ -3,8 +3,10 @@
 //! Start reading at `metrics.rs`. Prometheus' own tools come from the system's packages (tests/setup/prometheus.sh).
 
 mod collector;
+mod dashboards;
 mod health;
 mod logs;
 mod metrics;
+mod probe;
 mod prometheus;
 mod traces;

@@ -1,6 +1,6 @@
 //! The certificate of a port: from a secret, or from the cluster's own CA.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use catena_pki::{Following, Pair, Served, State, follow};
 use catena_secrets::Secrets;
@@ -47,6 +47,11 @@ impl Certificate {
     /// What is shown to new connections; `None` until there was a good one.
     pub fn served(&self) -> Option<Arc<Served>> {
         self.shown.is_good().then(|| self.shown.following.served())
+    }
+
+    /// Until when what is shown is good.
+    pub fn until(&self) -> Option<SystemTime> {
+        self.shown.state().until
     }
 
     pub fn problem(&self) -> Option<String> {

@@ -136,6 +136,7 @@ impl Keeper {
                 has_tls: false,
                 is_open: true,
                 has_authentication: false,
+                certificate_until: None,
                 problem: None,
             });
             let entrance = Entrance::new(
@@ -422,6 +423,7 @@ impl Port {
             has_tls: spec.tls.is_some(),
             is_open: self.open.is_some(),
             has_authentication: spec.authentication_ref.is_some(),
+            certificate_until: self.certificate.as_ref().and_then(Certificate::until),
             problem: self.problem.clone(),
         }
     }

@@ -12,7 +12,7 @@ mod wanted;
 pub(crate) use keeper::Keeper;
 pub(crate) use rate::Rate;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::SystemTime};
 
 use catena_resources::listener::Protocol;
 
@@ -42,6 +42,8 @@ pub struct PortStatus {
     pub is_open: bool,
     /// Whether clients say who they are.
     pub has_authentication: bool,
+    /// Until when the certificate that is shown is good.
+    pub certificate_until: Option<SystemTime>,
     /// What is wrong, for people; also with an open port, such as a certificate that has expired.
     pub problem: Option<String>,
 }

@@ -46,7 +46,7 @@ use crate::{
         self, Diagnostics, Reach,
         authentication::Authenticators,
         backend::{Replicas, watch_readiness},
-        gateway::OfGateway,
+        gateway::{OfGateway, OfPorts},
     },
     gateway::ports,
 };
@@ -131,6 +131,7 @@ async fn run_until_stopped(
     };
     let (gateway, workers) = Gateway::new(&config, listeners, &shutdown);
     registry.add(OfGateway(gateway.clone()));
+    registry.add(OfPorts(ports.clone()));
     registry.add(Authenticators(config.means.clone()));
 
     // Ends the threads, once no worker needs a shard any more.

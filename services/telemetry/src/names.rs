@@ -44,6 +44,7 @@ metrics! {
     AIO_BACKPRESSURE_REJECTED Counter "aio_broker_backpressure_packets_rejected" "{packets}" [] "Packets that were refused because there was no room for them";
 
     ACCEPTED Counter "catena_gateway_accepted_total" "{connections}" [] "Sockets that were accepted";
+    CERTIFICATE_EXPIRY Gauge "catena_certificate_expiry_timestamp_seconds" "s" ["listener"] "When the certificate of a port expires, in seconds since 1970";
     CONNECTED Counter "catena_gateway_connected_total" "{clients}" [] "Clients that were told yes";
     CONNECTIONS Gauge "catena_gateway_connections" "{connections}" [] "Connections that are open, also those that are not yet through CONNECT";
     REFUSED Counter "catena_gateway_refused_total" "{clients}" ["reason"] "Clients that were told no at CONNECT, by MQTT 5's reason";
@@ -119,6 +120,41 @@ metrics! {
     CHAIN_EPOCH Gauge "catena_chain_epoch" "1" ["shard"] "The epoch of a chain: each change of it is one more";
     CHAIN_GENERATION Gauge "catena_chain_generation" "1" ["shard"] "How often a shard has started empty: above 1, what it held before is lost";
 
+    // What the probe finds.
+    PROBE_UP Gauge "catena_probe_up" "1" ["gateway", "shard"] "1 where the last round of the probe on this route went well";
+    PROBE_ROUNDS Counter "catena_probe_rounds_total" "{rounds}" [] "Rounds of the probe, each on one route";
+    PROBE_CONNECT_CORRECT Gauge "aio_broker_connect_route_replication_correctness" "1" ["gateway", "shard"] "1 where the last CONNECT of the probe went well, by route";
+    PROBE_CONNECT_ROUTE Gauge "aio_broker_connect_latency_route_ms" "ms" ["gateway", "shard"] "Milliseconds that the last CONNECT of the probe took, by route";
+    PROBE_CONNECT_LAST Gauge "aio_broker_connect_latency_last_value_ms" "ms" [] "Milliseconds that 99 of 100 of the last did not exceed, of CONNECT";
+    PROBE_CONNECT_MU Gauge "aio_broker_connect_latency_mu_ms" "ms" [] "Mean in milliseconds, of CONNECT";
+    PROBE_CONNECT_SIGMA Gauge "aio_broker_connect_latency_sigma_ms" "ms" [] "Standard deviation in milliseconds, of CONNECT";
+    PROBE_PING_CORRECT Gauge "aio_broker_ping_correctness" "1" ["gateway", "shard"] "1 where the last PINGREQ of the probe went well, by route";
+    PROBE_PING_ROUTE Gauge "aio_broker_ping_latency_route_ms" "ms" ["gateway", "shard"] "Milliseconds that the last PINGREQ of the probe took, by route";
+    PROBE_PING_LAST Gauge "aio_broker_ping_latency_last_value_ms" "ms" [] "Milliseconds that 99 of 100 of the last did not exceed, of PINGREQ";
+    PROBE_PING_MU Gauge "aio_broker_ping_latency_mu_ms" "ms" [] "Mean in milliseconds, of PINGREQ";
+    PROBE_PING_SIGMA Gauge "aio_broker_ping_latency_sigma_ms" "ms" [] "Standard deviation in milliseconds, of PINGREQ";
+    PROBE_SUBSCRIBE_CORRECT Gauge "aio_broker_subscribe_route_replication_correctness" "1" ["gateway", "shard"] "1 where the last SUBSCRIBE of the probe went well, by route";
+    PROBE_SUBSCRIBE_ROUTE Gauge "aio_broker_subscribe_latency_route_ms" "ms" ["gateway", "shard"] "Milliseconds that the last SUBSCRIBE of the probe took, by route";
+    PROBE_SUBSCRIBE_LAST Gauge "aio_broker_subscribe_latency_last_value_ms" "ms" [] "Milliseconds that 99 of 100 of the last did not exceed, of SUBSCRIBE";
+    PROBE_SUBSCRIBE_MU Gauge "aio_broker_subscribe_latency_mu_ms" "ms" [] "Mean in milliseconds, of SUBSCRIBE";
+    PROBE_SUBSCRIBE_SIGMA Gauge "aio_broker_subscribe_latency_sigma_ms" "ms" [] "Standard deviation in milliseconds, of SUBSCRIBE";
+    PROBE_PUBLISH_CORRECT Gauge "aio_broker_publish_route_replication_correctness" "1" ["gateway", "shard"] "1 where the last PUBLISH of the probe went well, by route";
+    PROBE_PUBLISH_ROUTE Gauge "aio_broker_publish_latency_route_ms" "ms" ["gateway", "shard"] "Milliseconds that the last PUBLISH of the probe took, by route";
+    PROBE_PUBLISH_LAST Gauge "aio_broker_publish_latency_last_value_ms" "ms" [] "Milliseconds that 99 of 100 of the last did not exceed, of PUBLISH";
+    PROBE_PUBLISH_MU Gauge "aio_broker_publish_latency_mu_ms" "ms" [] "Mean in milliseconds, of PUBLISH";
+    PROBE_PUBLISH_SIGMA Gauge "aio_broker_publish_latency_sigma_ms" "ms" [] "Standard deviation in milliseconds, of PUBLISH";
+    PROBE_UNSUBSCRIBE_CORRECT Gauge "aio_broker_unsubscribe_route_replication_correctness" "1" ["gateway", "shard"] "1 where the last UNSUBSCRIBE of the probe went well, by route";
+    PROBE_UNSUBSCRIBE_ROUTE Gauge "aio_broker_unsubscribe_latency_route_ms" "ms" ["gateway", "shard"] "Milliseconds that the last UNSUBSCRIBE of the probe took, by route";
+    PROBE_UNSUBSCRIBE_LAST Gauge "aio_broker_unsubscribe_latency_last_value_ms" "ms" [] "Milliseconds that 99 of 100 of the last did not exceed, of UNSUBSCRIBE";
+    PROBE_UNSUBSCRIBE_MU Gauge "aio_broker_unsubscribe_latency_mu_ms" "ms" [] "Mean in milliseconds, of UNSUBSCRIBE";
+    PROBE_UNSUBSCRIBE_SIGMA Gauge "aio_broker_unsubscribe_latency_sigma_ms" "ms" [] "Standard deviation in milliseconds, of UNSUBSCRIBE";
+    PROBE_PAYLOAD_CHECK_LAST Gauge "aio_broker_payload_check_latency_last_value_ms" "ms" [] "Milliseconds that 99 of 100 of the last did not exceed, of the way of a message to its subscriber";
+    PROBE_PAYLOAD_CHECK_MU Gauge "aio_broker_payload_check_latency_mu_ms" "ms" [] "Mean in milliseconds, of the way of a message to its subscriber";
+    PROBE_PAYLOAD_CHECK_SIGMA Gauge "aio_broker_payload_check_latency_sigma_ms" "ms" [] "Standard deviation in milliseconds, of the way of a message to its subscriber";
+    PROBE_SENT Counter "aio_broker_payload_check_total_messages_sent" "{messages}" [] "Messages that the probe published";
+    PROBE_RECEIVED Counter "aio_broker_payload_check_total_messages_received" "{messages}" [] "Of them, those that came back as they were sent";
+    PROBE_LOST Counter "aio_broker_payload_check_total_messages_lost" "{messages}" [] "Of them, those that did not come back in time";
+
     // The process, by the names that all processes have.
     BUILD_INFO Gauge "catena_build_info" "1" ["version", "role"] "1, with the version of the binary and what the process does";
     PROCESS_CPU Counter "process_cpu_seconds_total" "s" [] "Seconds on processors, of all threads";
@@ -131,6 +167,70 @@ metrics! {
     SPANS_DROPPED Counter "catena_telemetry_spans_dropped_total" "{spans}" [] "Spans that there was no room for: the collector does not take them as fast as they come, or is away";
     SERIES_DROPPED Counter "catena_telemetry_series_dropped_total" "1" [] "Series that this answer leaves out because a metric has too many";
 }
+
+/// The metrics of one step of the probe.
+#[derive(Debug, Clone, Copy)]
+pub struct OfProbe {
+    pub correctness: Option<&'static Metric>,
+    pub route: Option<&'static Metric>,
+    pub last: &'static Metric,
+    pub mean: &'static Metric,
+    pub sigma: &'static Metric,
+}
+
+/// Those of CONNECT.
+pub const OF_CONNECT: OfProbe = OfProbe {
+    correctness: Some(&PROBE_CONNECT_CORRECT),
+    route: Some(&PROBE_CONNECT_ROUTE),
+    last: &PROBE_CONNECT_LAST,
+    mean: &PROBE_CONNECT_MU,
+    sigma: &PROBE_CONNECT_SIGMA,
+};
+
+/// Those of PINGREQ.
+pub const OF_PING: OfProbe = OfProbe {
+    correctness: Some(&PROBE_PING_CORRECT),
+    route: Some(&PROBE_PING_ROUTE),
+    last: &PROBE_PING_LAST,
+    mean: &PROBE_PING_MU,
+    sigma: &PROBE_PING_SIGMA,
+};
+
+/// Those of SUBSCRIBE.
+pub const OF_SUBSCRIBE: OfProbe = OfProbe {
+    correctness: Some(&PROBE_SUBSCRIBE_CORRECT),
+    route: Some(&PROBE_SUBSCRIBE_ROUTE),
+    last: &PROBE_SUBSCRIBE_LAST,
+    mean: &PROBE_SUBSCRIBE_MU,
+    sigma: &PROBE_SUBSCRIBE_SIGMA,
+};
+
+/// Those of PUBLISH.
+pub const OF_PUBLISH: OfProbe = OfProbe {
+    correctness: Some(&PROBE_PUBLISH_CORRECT),
+    route: Some(&PROBE_PUBLISH_ROUTE),
+    last: &PROBE_PUBLISH_LAST,
+    mean: &PROBE_PUBLISH_MU,
+    sigma: &PROBE_PUBLISH_SIGMA,
+};
+
+/// Those of UNSUBSCRIBE.
+pub const OF_UNSUBSCRIBE: OfProbe = OfProbe {
+    correctness: Some(&PROBE_UNSUBSCRIBE_CORRECT),
+    route: Some(&PROBE_UNSUBSCRIBE_ROUTE),
+    last: &PROBE_UNSUBSCRIBE_LAST,
+    mean: &PROBE_UNSUBSCRIBE_MU,
+    sigma: &PROBE_UNSUBSCRIBE_SIGMA,
+};
+
+/// Those of the way of a message to its subscriber.
+pub const OF_PAYLOAD_CHECK: OfProbe = OfProbe {
+    correctness: None,
+    route: None,
+    last: &PROBE_PAYLOAD_CHECK_LAST,
+    mean: &PROBE_PAYLOAD_CHECK_MU,
+    sigma: &PROBE_PAYLOAD_CHECK_SIGMA,
+};
 
 #[cfg(test)]
 mod tests {

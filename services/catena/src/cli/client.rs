@@ -270,6 +270,23 @@ impl Client {
         }
     }
 
+    /// Sends PINGREQ and waits for the answer; what comes before it is passed over.
+    ///
+    /// # Errors
+    ///
+    /// When the connection ends, however it does.
+    pub async fn ping(&mut self) -> Result<(), Error> {
+        self.queue(&Packet::Pingreq);
+        self.flush().await?;
+        loop {
+            match self.take_packet()? {
+                Some(Packet::Pingresp) => return Ok(()),
+                Some(_) => {}
+                None => self.read().await?,
+            }
+        }
+    }
+
     /// Says goodbye and waits until the broker has closed, so that everything sent has arrived.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod moment;
 pub mod node;
 mod options;
 pub mod passwd;
+pub mod probe;
 mod property;
 pub mod pub_;
 pub mod resources;
@@ -53,6 +54,7 @@ pub enum Command {
     ExplainAccess(explain_access::Arguments),
     Adopt(node::Adopt),
     Health(health::Arguments),
+    Probe(probe::Arguments),
     Passwd(passwd::Arguments),
 }
 
@@ -85,6 +87,7 @@ impl Command {
             Command::ExplainAccess(arguments) => explain_access::run(arguments),
             Command::Adopt(arguments) => node::adopt(arguments),
             Command::Health(arguments) => health::run(arguments),
+            Command::Probe(arguments) => probe::run(arguments),
             Command::Passwd(arguments) => passwd::run(arguments),
         }
     }

@@ -1,5 +1,7 @@
 //! What a gateway counts, under its names.
 
+use std::{collections::BTreeSet, time::UNIX_EPOCH};
+
 use catena_gateway::{
     Gateway,
     counters::Counters,
@@ -7,6 +9,8 @@ use catena_gateway::{
     traffic::{Traffic, VERSIONS},
 };
 use catena_telemetry::{Samples, Source, names, samples::Histogram};
+
+use crate::gateway::ports::Ports;
 
 /// A life of a gateway.
 pub struct OfGateway(pub Gateway);
@@ -20,6 +24,23 @@ impl Source for OfGateway {
             });
             collect_counters(counters, samples);
             collect_links(counters, samples);
+        }
+    }
+}
+
+/// The ports of a life of a gateway.
+pub struct OfPorts(pub Ports);
+
+impl Source for OfPorts {
+    fn collect(&self, samples: &mut Samples) {
+        let ports = self.0.borrow().clone();
+        let mut told = BTreeSet::new();
+        for port in ports.iter().flat_map(|ports| ports.iter()) {
+            let until = port.certificate_until.and_then(|until| until.duration_since(UNIX_EPOCH).ok());
+            // Ports of one listener may show different ones: the first of them stands for it.
+            if let Some(until) = until.filter(|_| told.insert(port.listener.clone())) {
+                samples.add(&names::CERTIFICATE_EXPIRY, [&*port.listener], until.as_secs_f64());
+            }
         }
     }
 }

@@ -28,7 +28,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::diagnostics::gateway::OfGateway;
+use crate::diagnostics::gateway::{OfGateway, OfPorts};
 
 use super::{
     Process, Registered,
@@ -66,7 +66,7 @@ pub struct Life<'a> {
     threads: Vec<Thread>,
     health: Health,
     /// It is counted for as long as it lasts.
-    _counted: Counted,
+    _counted: (Counted, Counted),
     summaries: JoinHandle<()>,
 }
 
@@ -117,7 +117,10 @@ impl<'a> Life<'a> {
         Ok(Life {
             me: registered.me,
             health: health.clone(),
-            _counted: registry.add_for_now(OfGateway(gateway.clone())),
+            _counted: (
+                registry.add_for_now(OfGateway(gateway.clone())),
+                registry.add_for_now(OfPorts(ports.clone())),
+            ),
             voice: &registered.voice,
             summaries: tokio::spawn(ports::summarise(gateway.clone())),
             gateway,
