@@ -13,7 +13,9 @@ use catena_telemetry::{
 };
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ has a parent")
 }
 
 /// The names of metrics that may stand in a query.
@@ -32,14 +34,18 @@ fn known() -> BTreeSet<String> {
 fn named(query: &str) -> BTreeSet<String> {
     let words = query.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     let is_metric = |word: &&str| {
-        ["catena_", "aio_broker_", "process_"].iter().any(|prefix| word.starts_with(prefix))
+        ["catena_", "aio_broker_", "process_"]
+            .iter()
+            .any(|prefix| word.starts_with(prefix))
     };
     words.filter(is_metric).map(str::to_owned).collect()
 }
 
 fn dashboards() -> Vec<PathBuf> {
     let files = fs::read_dir(root().join("monitoring/dashboards")).expect("it is there");
-    files.map(|file| file.expect("it can be read").path()).collect()
+    files
+        .map(|file| file.expect("it can be read").path())
+        .collect()
 }
 
 // A panel whose metric was renamed is empty, and looks like a broker that does nothing.
@@ -73,7 +79,11 @@ fn every_alert_is_valid_and_has_its_page() {
         .arg(&file)
         .output()
         .expect("make test installs promtool: tests/setup/prometheus.sh");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let rules = fs::read_to_string(&file).expect("it is there");
     let known = known();
     let mut alerts = BTreeSet::new();
@@ -90,7 +100,12 @@ fn every_alert_is_valid_and_has_its_page() {
     }
     let runbooks = fs::read_dir(root().join("docs/runbooks")).expect("it is there");
     let pages: BTreeSet<String> = runbooks
-        .map(|page| page.expect("it can be read").file_name().to_string_lossy().into_owned())
+        .map(|page| {
+            page.expect("it can be read")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
         .filter_map(|page| page.strip_suffix(".md").map(str::to_owned))
         .filter(|page| page != "README")
         .collect();
@@ -108,7 +123,8 @@ fn every_alert_is_valid_and_has_its_page() {
 // Somebody who looks for a metric looks there; one that is not listed is not found.
 #[test]
 fn the_documents_list_every_metric() {
-    let mut list = "| metric | kind | labels | what it tells |\n| --- | --- | --- | --- |\n".to_owned();
+    let mut list =
+        "| metric | kind | labels | what it tells |\n| --- | --- | --- | --- |\n".to_owned();
     let mut sorted: Vec<_> = names::ALL.to_vec();
     sorted.sort_by_key(|metric| metric.name);
     for metric in sorted {
@@ -117,7 +133,11 @@ fn the_documents_list_every_metric() {
         if has_hostname(metric) {
             labels.insert(0, "hostname");
         }
-        let (name, labels, help) = (metric.name, labels.join(", "), metric.help.replace('|', "\\|"));
+        let (name, labels, help) = (
+            metric.name,
+            labels.join(", "),
+            metric.help.replace('|', "\\|"),
+        );
         list += &format!("| `{name}` | {kind} | {labels} | {help} |\n");
     }
     let file = root().join("docs/metrics.md");
@@ -128,7 +148,10 @@ fn the_documents_list_every_metric() {
     if std::env::var_os("CATENA_METRICS_WRITE").is_some() {
         fs::write(&file, &wanted).expect("it can be written");
     }
-    assert!(text == wanted, "docs/metrics.md is not up to date: CATENA_METRICS_WRITE=1 writes it");
+    assert!(
+        text == wanted,
+        "docs/metrics.md is not up to date: CATENA_METRICS_WRITE=1 writes it"
+    );
 }
 
 const BEGIN: &str = "<!-- metrics: printed by a test -->";

@@ -17,7 +17,10 @@ fn once(cluster: &Cluster, timeout: &str) -> (Option<i32>, String) {
         .output()
         .expect("the binary is there");
     let said = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
 }
 
 // Everything else may say that all is well while no client gets a message.
@@ -31,7 +34,10 @@ fn the_probe_goes_every_route_and_says_which_is_broken() {
     let (code, said) = once(&cluster, "15");
     assert_eq!(code, Some(0), "{said}");
     // Two gateways, two shards.
-    let routes = said.lines().filter(|line| line.contains("unsubscribe")).count();
+    let routes = said
+        .lines()
+        .filter(|line| line.contains("unsubscribe"))
+        .count();
     assert_eq!(routes, 4, "{said}");
     everything.expect_nothing();
     cluster.kill("backend-1");

@@ -17,7 +17,7 @@ pub struct Replicas {
 impl Source for Replicas {
     fn collect(&self, samples: &mut Samples) {
         let buffer = self.cluster.borrow().broker.memory_profile.buffer_bytes();
-        let (mut sessions, mut subscriptions) = (0, 0);
+        let (mut sessions, mut subscriptions, mut refused) = (0, 0, 0);
         for (shard, measured) in self.pulse.measured() {
             let name = &*shard.0.to_string();
             collect_replica(name, &measured, samples);
@@ -28,12 +28,14 @@ impl Source for Replicas {
                     let counted = &held.counted;
                     let away = counted.persistent_away;
                     sessions += counted.persistent_connected + away + counted.ephemeral;
+                    refused += held.stats.publishes_refused;
                     subscriptions += counted.subscriptions + counted.shared_subscriptions;
                 }
             }
         }
         samples.add(&names::AIO_TOTAL_SESSIONS, [], sessions);
         samples.add(&names::AIO_TOTAL_SUBSCRIPTIONS, [], subscriptions);
+        samples.add(&names::AIO_BACKPRESSURE_MEMORY, [], refused);
     }
 }
 

@@ -36,10 +36,16 @@ impl Source for OfPorts {
         let ports = self.0.borrow().clone();
         let mut told = BTreeSet::new();
         for port in ports.iter().flat_map(|ports| ports.iter()) {
-            let until = port.certificate_until.and_then(|until| until.duration_since(UNIX_EPOCH).ok());
+            let until = port
+                .certificate_until
+                .and_then(|until| until.duration_since(UNIX_EPOCH).ok());
             // Ports of one listener may show different ones: the first of them stands for it.
             if let Some(until) = until.filter(|_| told.insert(port.listener.clone())) {
-                samples.add(&names::CERTIFICATE_EXPIRY, [&*port.listener], until.as_secs_f64());
+                samples.add(
+                    &names::CERTIFICATE_EXPIRY,
+                    [&*port.listener],
+                    until.as_secs_f64(),
+                );
             }
         }
     }

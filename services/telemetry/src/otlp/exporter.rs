@@ -184,3 +184,91 @@ async fn send<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     driven.abort();
     outcome
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::{
+        Registry,
+        otlp::{Identity, convert},
+    };
+
+    fn target(endpoint: String, protocol: OtlpProtocol) -> Target {
+        Target {
+            endpoint,
+            protocol,
+            headers: vec![("X-Key".to_owned(), "of-us".to_owned())],
+            interval: Duration::from_secs(1),
+        }
+    }
+
+    // Half of all collectors are reached in this way alone; what they get must be what they know.
+    #[tokio::test]
+    async fn metrics_are_posted_as_protobuf_with_the_headers_that_were_asked_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut got = Vec::new();
+            loop {
+                let mut piece = [0; 4096];
+                let read = socket.read(&mut piece).await.unwrap();
+                got.extend_from_slice(&piece[..read]);
+                let Some(end) = got.windows(4).position(|four| four == b"\r\n\r\n") else {
+                    continue;
+                };
+                let head = String::from_utf8_lossy(&got[..end]).to_lowercase();
+                let length = head
+                    .lines()
+                    .find_map(|line| line.strip_prefix("content-length: "));
+                let length: usize = length.unwrap().parse().unwrap();
+                if got.len() >= end + 4 + length {
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                    socket.write_all(answer).await.unwrap();
+                    return (head, got.split_off(end + 4));
+                }
+            }
+        });
+        let endpoint = format!("http://{address}/base/");
+        let mut exporter = Exporter::new(target(endpoint, OtlpProtocol::Http));
+        let registry = Registry::default();
+        let request = convert::metrics(&registry.collect(), &Identity::of("test", "1"));
+        exporter.metrics(request.clone()).await.unwrap();
+        let (head, body) = server.await.unwrap();
+        assert!(head.starts_with("post /base/v1/metrics http/1.1"), "{head}");
+        assert!(
+            head.contains("content-type: application/x-protobuf"),
+            "{head}"
+        );
+        assert!(head.contains("x-key: of-us"), "{head}");
+        assert_eq!(
+            ExportMetricsServiceRequest::decode(&*body).unwrap(),
+            request
+        );
+    }
+
+    // A collector that is away must be an error to tell of, and not the end of the task that sends.
+    #[tokio::test]
+    async fn a_collector_that_is_away_is_an_error() {
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", free.local_addr().unwrap());
+        drop(free);
+        for protocol in [OtlpProtocol::Grpc, OtlpProtocol::Http] {
+            let mut exporter = Exporter::new(target(endpoint.clone(), protocol));
+            let sent = exporter
+                .metrics(ExportMetricsServiceRequest::default())
+                .await;
+            assert!(sent.is_err());
+        }
+        let mut exporter = Exporter::new(target("nonsense".to_owned(), OtlpProtocol::Http));
+        let sent = exporter
+            .metrics(ExportMetricsServiceRequest::default())
+            .await;
+        assert!(matches!(sent, Err(Error::Address(_))), "{sent:?}");
+    }
+}

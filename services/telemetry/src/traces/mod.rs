@@ -96,6 +96,8 @@ struct Inner {
     waiting: Mutex<Vec<Span>>,
     /// 0 while there is nobody to send them to: none is made then.
     room: AtomicUsize,
+    /// As many as wait, about.
+    count: AtomicUsize,
     made: AtomicU64,
     dropped: AtomicU64,
     came: Notify,
@@ -105,6 +107,15 @@ impl Spans {
     /// Whether anybody wants spans.
     pub fn are_wanted(&self) -> bool {
         self.inner.room.load(Relaxed) > 0
+    }
+
+    /// Whether there is room for a span now. Who begins a trace without it makes spans that are dropped: that is counted here.
+    pub fn have_room(&self) -> bool {
+        let has_room = self.inner.count.load(Relaxed) < self.inner.room.load(Relaxed);
+        if !has_room {
+            self.drop_some(1);
+        }
+        has_room
     }
 
     /// How many may wait; 0: none is wanted.
@@ -125,6 +136,7 @@ impl Spans {
             return;
         }
         waiting.push(span);
+        self.inner.count.store(waiting.len(), Relaxed);
         let is_first = waiting.len() == 1;
         drop(waiting);
         self.inner.made.fetch_add(1, Relaxed);
@@ -135,7 +147,9 @@ impl Spans {
 
     /// Takes all that wait; none if nothing has come.
     pub fn take(&self) -> Vec<Span> {
-        std::mem::take(&mut *self.lock())
+        let mut waiting = self.lock();
+        self.inner.count.store(0, Relaxed);
+        std::mem::take(&mut *waiting)
     }
 
     /// Waits until something has come. Cancel-safe.

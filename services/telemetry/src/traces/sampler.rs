@@ -57,10 +57,14 @@ impl Sampler {
             return None;
         }
         if let Some(parent) = parent() {
-            return parent.is_sampled.then_some((parent.trace, parent.span));
+            let is_traced = parent.is_sampled && self.tracing.spans.have_room();
+            return is_traced.then_some((parent.trace, parent.span));
         }
         let threshold = self.tracing.threshold.load(Relaxed);
         if threshold == 0 || self.draw() > threshold {
+            return None;
+        }
+        if !self.tracing.spans.have_room() {
             return None;
         }
         let trace = u128::from(self.draw()) << 64 | u128::from(self.draw());

@@ -48,7 +48,11 @@ impl Measures {
             inner.received += 1;
         }
         let ms = |took: &Duration| took.as_secs_f64() * 1e3;
-        let times: BTreeMap<Step, f64> = outcome.steps.iter().map(|(step, took)| (*step, ms(took))).collect();
+        let times: BTreeMap<Step, f64> = outcome
+            .steps
+            .iter()
+            .map(|(step, took)| (*step, ms(took)))
+            .collect();
         for (step, ms) in &times {
             let known = inner.times.entry(*step).or_default();
             if known.len() >= REMEMBERED {

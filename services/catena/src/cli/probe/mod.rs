@@ -106,7 +106,8 @@ async fn probe(arguments: Arguments) -> anyhow::Result<ExitCode> {
         let source = measures.clone();
         registry.add(move |samples: &mut catena_telemetry::Samples| source.collect(samples));
         let listener = serve::bind(address).await;
-        let listener = listener.with_context(|| format!("metrics cannot be served on {address}"))?;
+        let listener =
+            listener.with_context(|| format!("metrics cannot be served on {address}"))?;
         tokio::spawn(Served::new(registry, health.clone()).run(listener));
     }
     let within = Duration::from_secs(arguments.timeout.max(1));
@@ -119,7 +120,10 @@ async fn probe(arguments: Arguments) -> anyhow::Result<ExitCode> {
                 println!("{}", line(route, &outcome));
             }
             if let Some((step, why)) = outcome.failure {
-                failed.push(format!("{} to shard {}: {step}: {why}", route.gateway, route.shard));
+                failed.push(format!(
+                    "{} to shard {}: {step}: {why}",
+                    route.gateway, route.shard
+                ));
             }
         }
         if arguments.once {
@@ -148,7 +152,12 @@ fn line(route: &Route, outcome: &Outcome) -> String {
     if let Some((step, why)) = &outcome.failure {
         said.push(format!("{step} failed: {why}"));
     }
-    format!("{} to shard {}: {}", route.gateway, route.shard, said.join(", "))
+    format!(
+        "{} to shard {}: {}",
+        route.gateway,
+        route.shard,
+        said.join(", ")
+    )
 }
 
 async fn routes(arguments: &Arguments) -> anyhow::Result<Vec<Route>> {
@@ -164,7 +173,9 @@ async fn routes(arguments: &Arguments) -> anyhow::Result<Vec<Route>> {
     for gateway in &arguments.gateway {
         let (host, port) = match gateway.rsplit_once(':') {
             Some((host, port)) if !gateway.contains("://") => {
-                let port = port.parse().with_context(|| format!("{gateway}: no port"))?;
+                let port = port
+                    .parse()
+                    .with_context(|| format!("{gateway}: no port"))?;
                 (host, Some(port))
             }
             _ => (gateway.as_str(), None),

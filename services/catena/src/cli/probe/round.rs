@@ -118,7 +118,10 @@ async fn walk(
     let (first, second, third) = (id(1), id(2), id(3));
     let topic = ByteString::from(route.topic.as_str());
     let filter = SubscribeFilter::new(topic.clone(), QoS::AtLeastOnce);
-    client.queue(&Packet::Subscribe(Box::new(Subscribe::new(first, vec![filter]))));
+    client.queue(&Packet::Subscribe(Box::new(Subscribe::new(
+        first,
+        vec![filter],
+    ))));
     loop {
         match receive(client).await? {
             Packet::Suback(suback) => match suback.reasons.first() {
@@ -134,18 +137,25 @@ async fn walk(
     (publish.qos, publish.packet_id) = (QoS::AtLeastOnce, Some(second));
     // The probe's messages are traced, where the broker has somewhere to send traces.
     let context = format!("00-{nonce}-{:016x}-01", random.hash_one(3) | 1);
-    let properties = property::Builder::new().user("traceparent", &context).build();
+    let properties = property::Builder::new()
+        .user("traceparent", &context)
+        .build();
     publish.properties = properties.map_err(|error| error.to_string())?;
     client.queue(&Packet::Publish(publish));
     let sent = Instant::now();
     let (mut is_acked, mut came) = (None, None);
     while is_acked.is_none() || came.is_none() {
         match receive(client).await? {
-            Packet::Puback(ack) if ack.reason.is_error() => return Err(format!("refused: {:?}", ack.reason)),
+            Packet::Puback(ack) if ack.reason.is_error() => {
+                return Err(format!("refused: {:?}", ack.reason));
+            }
             Packet::Puback(_) => is_acked = Some(sent.elapsed()),
             Packet::Publish(got) => {
                 if let Some(id) = got.packet_id {
-                    client.queue(&Packet::Puback(catena_mqtt::packet::Ack::new(id, ReasonCode::Success)));
+                    client.queue(&Packet::Puback(catena_mqtt::packet::Ack::new(
+                        id,
+                        ReasonCode::Success,
+                    )));
                 }
                 if got.payload != nonce.as_bytes() || got.topic != topic {
                     *step = Step::PayloadCheck;
@@ -163,7 +173,10 @@ async fn walk(
     steps.extend(came.map(|took| (Step::PayloadCheck, took)));
     *step = Step::Unsubscribe;
     let begun = Instant::now();
-    client.queue(&Packet::Unsubscribe(Box::new(Unsubscribe::new(third, vec![topic]))));
+    client.queue(&Packet::Unsubscribe(Box::new(Unsubscribe::new(
+        third,
+        vec![topic],
+    ))));
     loop {
         match receive(client).await? {
             Packet::Unsuback(_) => break,
