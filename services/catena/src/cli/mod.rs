@@ -10,6 +10,7 @@ mod control_plane;
 pub mod explain_access;
 pub mod health;
 mod json;
+mod login;
 mod moment;
 pub mod node;
 mod options;

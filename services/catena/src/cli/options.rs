@@ -1,7 +1,6 @@
 //! Options that `pub` and `sub` share: where the broker is, who we are, and what to leave behind.
 
 use anyhow::bail;
-use bytes::Bytes;
 use catena_mqtt::{
     ByteString, Version,
     packet::{Connect, Will},
@@ -10,6 +9,7 @@ use catena_mqtt::{
 use clap::Args;
 
 use super::{
+    login::Login,
     property::Properties,
     tls::Tls,
     value::{self, Quality},
@@ -34,13 +34,8 @@ pub struct Connection {
     #[arg(short, long)]
     pub id: Option<String>,
 
-    /// User name
-    #[arg(short, long)]
-    pub username: Option<String>,
-
-    /// Password; better given in the environment, where `ps` does not show it
-    #[arg(short = 'P', long, env = "CATENA_PASSWORD", hide_env_values = true)]
-    pub password: Option<String>,
+    #[command(flatten)]
+    pub login: Login,
 
     /// Seconds between signs of life; 0: none
     #[arg(short, long, default_value_t = 60)]
@@ -132,8 +127,8 @@ impl Connection {
         );
         connect.clean_start = !self.disable_clean_session;
         connect.keep_alive = self.keepalive;
-        connect.username = self.username.as_deref().map(ByteString::from);
-        connect.password = self.password.clone().map(Bytes::from);
+        connect.username = self.login.username.as_deref().map(ByteString::from);
+        connect.password = self.login.password()?;
         if connect.password.is_some()
             && connect.username.is_none()
             && !self.protocol_version.is_v5()

@@ -39,7 +39,7 @@ pub struct Target {
     /// User name.
     pub username: Option<String>,
     /// Password.
-    pub password: Option<String>,
+    pub password: Option<Bytes>,
 }
 
 /// A client that is to be connected.
@@ -211,7 +211,7 @@ impl Target {
             keep_alive: 0,
             session_expiry: self.persistent.then_some(SESSION_EXPIRY_SECONDS),
             username: self.username.as_deref().map(ByteString::from),
-            password: self.password.clone().map(Bytes::from),
+            password: self.password.clone(),
             ..Connect::new(self.version, client.id.as_str())
         }
     }

@@ -43,6 +43,7 @@ use self::{
     reach::Reach,
 };
 use super::{
+    login::Login,
     stamp,
     tls::Tls,
     value::{self, Quality},
@@ -169,12 +170,8 @@ struct CommonArguments {
     /// Let sessions outlive their connections, so that the broker keeps their state
     #[arg(long)]
     persistent: bool,
-    /// User name
-    #[arg(short, long)]
-    username: Option<String>,
-    /// Password
-    #[arg(short = 'P', long, env = "CATENA_PASSWORD", hide_env_values = true)]
-    password: Option<String>,
+    #[command(flatten)]
+    login: Login,
     /// Processes of the broker to measure: numbers or command names, with commas between them
     #[arg(long, value_delimiter = ',', value_name = "PID|NAME")]
     pids: Vec<String>,
@@ -353,8 +350,8 @@ impl CommonArguments {
             reach: Reach::read(&self.host, self.port, &self.tls)?,
             version: self.protocol,
             persistent: self.persistent,
-            username: self.username.clone(),
-            password: self.password.clone(),
+            username: self.login.username.clone(),
+            password: self.login.password()?,
         };
         Ok((target, process::find(&self.pids)?))
     }

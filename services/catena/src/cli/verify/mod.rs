@@ -36,6 +36,7 @@ use self::{
     report::Report,
 };
 use super::{
+    login::Login,
     stamp,
     tls::Tls,
     value::{self, Quality},
@@ -93,12 +94,8 @@ pub struct Arguments {
     /// The MQTT version to speak: 4 (which is 3.1.1) or 5
     #[arg(short = 'V', long, default_value = "5", value_parser = value::version)]
     protocol: Version,
-    /// User name
-    #[arg(short, long)]
-    username: Option<String>,
-    /// Password
-    #[arg(short = 'P', long, env = "CATENA_PASSWORD", hide_env_values = true)]
-    password: Option<String>,
+    #[command(flatten)]
+    login: Login,
     /// What all topics and client identifiers begin with
     #[arg(long, default_value = "verify")]
     prefix: String,
@@ -230,8 +227,8 @@ impl Arguments {
         Ok(Plan {
             endpoints: endpoints.collect::<anyhow::Result<_>>()?,
             version: self.protocol,
-            username: self.username,
-            password: self.password,
+            password: self.login.password()?,
+            username: self.login.username,
             keep_alive: self.keepalive,
             // Short, so that it can be typed again.
             seed: self.seed.unwrap_or_else(|| random() % 1_000_000_000),

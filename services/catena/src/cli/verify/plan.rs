@@ -40,7 +40,7 @@ pub struct Plan {
     pub endpoints: Vec<Endpoint>,
     pub version: Version,
     pub username: Option<String>,
-    pub password: Option<String>,
+    pub password: Option<Bytes>,
     pub keep_alive: u16,
     pub seed: u64,
     /// Tells this run's clients, topics and messages from those of another.
@@ -155,7 +155,7 @@ impl Plan {
             keep_alive: self.keep_alive,
             session_expiry: persistent.then_some(SESSION_EXPIRY_SECONDS),
             username: self.username.as_deref().map(ByteString::from),
-            password: self.password.clone().map(Bytes::from),
+            password: self.password.clone(),
             ..Connect::new(self.version, self.client_id(name))
         }
     }
