@@ -16,6 +16,7 @@ mod passwords;
 mod policy;
 mod renewal;
 mod service_accounts;
+mod taken_away;
 mod tokens;
 mod verify;
 mod websockets;
