@@ -285,7 +285,8 @@ fn rooms_are_small_and_named_after_what_they_hold() {
                 problems.add(&file.name(), &format!("{part} is no name"));
             }
         }
-        let is_code = file.has_extension(&["rs", "py", "js", "sh", "proto"]);
+        let is_code =
+            file.has_extension(&["rs", "py", "js", "sh", "proto", "yaml", "tpl", "service"]);
         let count = file.text.lines().count();
         if is_code && count >= LINES_MAX {
             problems.add(&file.name(), &format!("has {count} lines"));
@@ -299,6 +300,43 @@ fn rooms_are_small_and_named_after_what_they_hold() {
             "does not begin by saying what it is for (//!)",
         );
     }
+    problems.assert_none();
+}
+
+/// What is deployed changes by itself where an image is named without its version, or runs as root, and nobody has changed anything.
+#[test]
+fn what_is_deployed_is_named_by_its_version_and_is_not_root() {
+    let mut problems = Problems::default();
+    let of = |file: &File, room: &str| file.path.starts_with(room);
+    for file in files().filter(|file| of(file, "docker") || of(file, "helm")) {
+        for (number, line) in lines(&file.text) {
+            let line = line.trim();
+            let names_image = line.starts_with("image: ") || line.starts_with("ARG BUILDER=");
+            // `${NAME:-IMAGE:TAG}`, or a template that puts them together.
+            let has_version = line.contains("{{")
+                || line.matches(':').count() >= 2 + line.matches(":-").count()
+                || (line.starts_with("ARG ") && line.contains(':'))
+                || line.contains("tag:");
+            if line.contains(":latest") || (names_image && !has_version) && line != "image:" {
+                problems.add(&file.at(number), "names an image without its version");
+            }
+        }
+    }
+    let mut units = 0;
+    for file in files().filter(|file| file.has_extension(&["service"])) {
+        units += 1;
+        for wanted in [
+            "User=catena",
+            "NoNewPrivileges=yes",
+            "ProtectSystem=strict",
+            "CapabilityBoundingSet=",
+        ] {
+            if !file.text.lines().any(|line| line.starts_with(wanted)) {
+                problems.add(&file.name(), &format!("lacks {wanted}"));
+            }
+        }
+    }
+    assert!(units >= 4, "the units are not where they should be");
     problems.assert_none();
 }
 
@@ -345,7 +383,9 @@ fn nothing_names_a_machine_or_a_registry() {
 #[test]
 fn named_rules_exist() {
     let mut problems = Problems::default();
-    for file in files().filter(|file| file.has_extension(&["rs", "py", "js", "txt"])) {
+    for file in files().filter(|file| {
+        file.has_extension(&["rs", "py", "js", "txt", "sh", "yaml", "tpl", "service"])
+    }) {
         for (number, line) in lines(&file.text) {
             for (letter, rules) in [('F', FLOW_RULES), ('C', CHAIN_RULES)] {
                 for rule in rules_named(line, letter)
@@ -508,7 +548,7 @@ fn collect(directory: &Path, found: &mut Vec<PathBuf>) {
             .into_owned();
         let is_ours = !matches!(
             name.as_str(),
-            ".git" | ".tools" | "node_modules" | "target" | "corpus" | "artifacts"
+            ".git" | ".tools" | "node_modules" | "target" | "dist" | "corpus" | "artifacts"
         );
         if path.is_dir() && is_ours && !path.join("CACHEDIR.TAG").exists() {
             collect(&path, found);
