@@ -21,6 +21,34 @@ BINARY = os.path.abspath(os.environ.get("CATENA_BIN", f"{ROOT}/target/debug/cate
 PAGES = [f"{ROOT}/README.md", f"{ROOT}/CHANGELOG.md", *sorted(glob.glob(f"{ROOT}/docs/*.md"))]
 # Run as they stand, in an empty directory: the page, and words of the block.
 RUN = [("docs/migration.md", "correct horse")]
+# Run command by command beside a broker that has what they speak of.
+BESIDE = [
+    ("docs/admin-api.md", "catena edit listener"),
+    ("docs/clusters.md", "catena status --watch"),
+    ("docs/inspection.md", "catena sessions disconnect"),
+    ("docs/inspection.md", "catena retained show"),
+    ("docs/inspection.md", "catena explain-access"),
+    ("docs/migration.md", "aio.yaml --dry-run"),
+    ("docs/troubleshooting.md", "catena sessions list"),
+]
+# What says no by its exit code.
+MAY_SAY_NO = ("catena diff", "catena explain-access")
+MANIFESTS = """
+apiVersion: catena.dev/v1
+kind: BrokerListener
+metadata: {name: default}
+spec: {ports: [{port: PORT, address: 127.0.0.1}]}
+---
+apiVersion: catena.dev/v1
+kind: BrokerAuthentication
+metadata: {name: old}
+spec: {authenticationMethods: [{method: X509}]}
+---
+apiVersion: catena.dev/v1
+kind: BrokerAuthorization
+metadata: {name: people}
+spec: {authorizationPolicies: {rules: [{principals: {usernames: [bob]}, brokerResources: [{method: Connect}, {method: Publish}, {method: Subscribe}]}]}}
+"""
 problems = []
 
 
@@ -158,10 +186,81 @@ def run(where, block, is_console):
                 problems.append(f"{where}: ends with {code}:\n{said.read()[-2000:]}")
 
 
+class Beside:
+    """A broker with resources, a session and retained messages, and the commands of documents beside it."""
+
+    def __init__(self, scratch):
+        self.scratch = scratch
+        self.port, admin = free_port(), free_port()
+        manifests = MANIFESTS.replace("PORT", str(self.port))
+        policy = manifests.split("---")[-1]
+        aio = manifests.replace("catena.dev/v1", "mqttbroker.iotoperations.azure.com/v1")
+        for name, text in (("config/all", manifests), ("policy", policy), ("aio", aio), ("mine", policy.replace("people", "my-policy"))):
+            os.makedirs(os.path.dirname(f"{scratch}/{name}") or scratch, exist_ok=True)
+            with open(f"{scratch}/{name}.yaml", "w", encoding="utf-8") as file:
+                file.write(text)
+        os.makedirs(f"{scratch}/bin")
+        os.symlink(BINARY, f"{scratch}/bin/catena")
+        self.environment = {**os.environ, "PATH": f"{scratch}/bin:{os.environ['PATH']}", "CATENA_ADMIN": f"http://127.0.0.1:{admin}", "EDITOR": "true"}
+        self.log = open(f"{scratch}/log", "w", encoding="utf-8")
+        command = [BINARY, "standalone", "--admin", f"127.0.0.1:{admin}", "--resources", "config", "--listen", "127.0.0.1:0"]
+        self.broker = subprocess.Popen(command, cwd=scratch, env=self.environment, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        self.broker.stdout.readline()
+        self.client = None
+        self.setup()
+
+    def setup(self):
+        for _ in range(100):
+            if self.say(f"catena pub -p {self.port} -t site/1/status -m up -r -q 1").returncode == 0:
+                break
+            time.sleep(0.1)
+        self.say("catena apply -f mine.yaml")
+        if self.client is None or self.client.poll() is not None:
+            words = ["sub", "-p", str(self.port), "-i", "sensor-1", "-c", "-x", "600", "-t", "site/#"]
+            self.client = subprocess.Popen([BINARY, *words], stdout=subprocess.PIPE, stderr=self.log)
+            # The retained message: it is connected, and has subscribed.
+            self.client.stdout.read(2)
+
+    def say(self, command):
+        return subprocess.run(["timeout", "20", "bash", "-c", command], cwd=self.scratch, env=self.environment, text=True,
+                              stdin=subprocess.DEVNULL, capture_output=True, check=False)  # fmt: skip
+
+    def run(self, where, block):
+        self.setup()
+        for command in commands(block, False):
+            command = command.replace("verify ", f"verify --broker 127.0.0.1:{self.port} ")
+            # A document's names of processes are a cluster's.
+            command = command.replace(" --gateway gateway-1", "").replace("--watch", "")
+            if not command.startswith("catena"):
+                continue
+            done = self.say(command)
+            allowed = (0, 1) if command.startswith(MAY_SAY_NO) else (0,)
+            if done.returncode not in allowed:
+                problems.append(f"{where}: {command} ends with {done.returncode}: {done.stdout[-500:]}{done.stderr[-500:]}")
+
+    def end(self):
+        self.client.kill()
+        self.client.wait()
+        self.broker.send_signal(signal.SIGTERM)
+        if self.broker.wait(30) != 0:
+            problems.append("the broker beside the commands did not end well")
+        self.log.close()
+
+
 def main():
     with open(f"{ROOT}/Makefile", encoding="utf-8") as file:
         recipes = set(re.findall(r"^([a-z-]+):", file.read(), re.M))
     count, ran = 0, set()
+    with tempfile.TemporaryDirectory(prefix="catena-docs-") as scratch:
+        beside = Beside(scratch)
+        for page in PAGES:
+            name = os.path.relpath(page, ROOT)
+            for line, block in blocks(page):
+                for of, words in BESIDE:
+                    if of == name and words in "\n".join(block):
+                        ran.add((of, words))
+                        beside.run(f"{name}:{line}", block)
+        beside.end()
     for page in PAGES:
         name = os.path.relpath(page, ROOT)
         for line, block in blocks(page):
@@ -172,7 +271,7 @@ def main():
                 if of == name and words in "\n".join(block) and (of, words) not in ran:
                     ran.add((of, words))
                     run(f"{name}:{line}", block, is_console)
-    for of, words in set(RUN) - ran:
+    for of, words in {*RUN, *BESIDE} - ran:
         problems.append(f"{of}: has no block with {words!r} any more")
     if count < 60:
         problems.append(f"only {count} commands were found: are the documents still read?")
