@@ -5,6 +5,7 @@ use std::{env, fs, path::PathBuf};
 const FILES: &[&str] = &[
     "catena/internal/v1/link.proto",
     "catena/internal/v1/chain.proto",
+    "catena/internal/v1/certificates.proto",
     "catena/internal/v1/membership.proto",
     "catena/internal/v1/inspection.proto",
     "catena/admin/v1/cluster.proto",

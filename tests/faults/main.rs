@@ -2,6 +2,7 @@
 
 mod crash;
 mod outage;
+mod rotate;
 
 use std::env;
 

@@ -17,6 +17,7 @@ use anyhow::Context;
 use catena_backend::{Backend, Options, Pulse, Shards};
 use catena_chain::Incarnation;
 use catena_membership::{Cluster, ControlPlane, NodeRegistration, process_token};
+use catena_pki::{Keeping, Security};
 use catena_runtime::{
     open_files, panics,
     shutdown::{self, Shutdown, Signals},
@@ -34,6 +35,7 @@ use crate::{
         self, Diagnostics, Reach,
         backend::{Replicas, watch_readiness},
     },
+    internal_tls,
     relay::relay,
 };
 
@@ -64,7 +66,15 @@ async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<Exi
         Diagnostics::start("backend", &settings.diagnostics, Reach::Everybody, wanted).await?;
     let health = diagnostics.health;
     health.misses("registration", "the control plane has not answered yet");
-    let control_plane = ControlPlane::new(settings.control_plane.clone())?;
+    let identified = settings.identify();
+    let (security, _keeping): (Security, Option<Keeping>) = tokio::select! {
+        identified = identified => identified?,
+        signal = signals.next() => {
+            info!(signal, "stopped before it had a certificate");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let control_plane = internal_tls::client(&settings.control_plane, &security)?;
     let me = tokio::select! {
         me = register(&control_plane, &settings) => me,
         signal = signals.next() => {
@@ -98,7 +108,8 @@ async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<Exi
     });
     announce(&settings)?;
     let (stop, stopped) = shutdown::shutdown();
-    let options = catena_transport::Options::within(cluster.borrow().broker.failure_timeout());
+    let options = catena_transport::Options::within(cluster.borrow().broker.failure_timeout())
+        .secured(security);
     let mut started = Vec::new();
     for (index, (listener, shards)) in settings.listeners.into_iter().zip(shards).enumerate() {
         let ways = Ways {

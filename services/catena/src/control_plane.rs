@@ -49,6 +49,16 @@ async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<Exi
     } = Diagnostics::start("control-plane", &settings.diagnostics, reach, wanted).await?;
     health.misses("store", "not reached yet");
     let store = open(&settings.store).await?;
+    let name = settings.name();
+    let own = settings
+        .internal_tls
+        .control_plane(
+            &settings.cluster,
+            &name,
+            settings.secrets_dir.as_ref(),
+            &settings.broker,
+        )
+        .await?;
     let options = Options {
         cluster: settings.cluster.clone(),
         listen: settings.listen,
@@ -56,6 +66,7 @@ async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<Exi
         advertise: settings.advertise.clone(),
         broker: settings.broker.clone(),
         place: settings.place,
+        traffic: own.traffic.clone(),
     };
     let control_plane = ControlPlane::start(store, options).await?;
     diagnostics::follow(control_plane.told(), tell, logs);
@@ -77,6 +88,7 @@ async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<Exi
     let signal = tokio::select! {
         signal = signals.next() => signal,
         never = diagnostics::control_plane::watch(&control_plane, registry, health) => match never {},
+        never = own.follow(control_plane.told()) => match never {},
     };
     info!(signal, "stopping; send the signal again to stop at once");
     tokio::select! {

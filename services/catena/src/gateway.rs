@@ -15,6 +15,7 @@ use catena_gateway::listener::Port;
 use catena_membership::{
     Cluster, ControlPlane, GatewayIncarnation, GatewayRegistration, GatewayVoice, process_token,
 };
+use catena_pki::{Keeping, Security};
 use catena_runtime::{
     panics,
     shutdown::{self, Shutdown, Signals},
@@ -32,6 +33,7 @@ use self::{
 };
 use crate::{
     diagnostics::{self, Diagnostics, Reach, authentication::Authenticators},
+    internal_tls,
     relay::relay,
 };
 
@@ -59,7 +61,15 @@ async fn run_until_stopped(
     let (tell, wanted) = diagnostics::wanted();
     let diagnostics =
         Diagnostics::start("gateway", &settings.diagnostics, Reach::Everybody, wanted).await?;
-    let control_plane = ControlPlane::new(settings.control_plane.clone())?;
+    let identified = settings.identify();
+    let (security, _keeping): (Security, Option<Keeping>) = tokio::select! {
+        identified = identified => identified?,
+        signal = signals.next() => {
+            info!(signal, "stopped before it had a certificate");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let control_plane = internal_tls::client(&settings.control_plane, &security)?;
     let directory = Directory::default();
     let (trigger, stop) = shutdown::shutdown();
     let secrets = Secrets::open(settings.secrets_dir.clone());
@@ -67,6 +77,7 @@ async fn run_until_stopped(
         cluster: relay(control_plane.watch(), directory.clone()),
         control_plane,
         directory,
+        security,
         stop,
         connections_max: ports::connections_max(),
         means: Arc::new(Means::new(secrets.clone(), settings.kubernetes.clone())),
@@ -106,6 +117,7 @@ struct Process {
     control_plane: ControlPlane,
     cluster: watch::Receiver<Arc<Cluster>>,
     directory: Directory,
+    security: Security,
     stop: Shutdown,
     connections_max: usize,
     secrets: Secrets,

@@ -7,6 +7,7 @@ mod control_plane;
 mod diagnostics;
 mod first;
 mod gateway;
+mod internal_tls;
 mod kubernetes;
 mod manifests;
 mod relay;

@@ -28,6 +28,7 @@ use crate::{
     serve::{self, NoReflection},
     server::{Context, admin::Service as Status, inspect::Shards},
     store::{Election, Error, Leadership, Store, Transaction, Write},
+    traffic::Traffic,
 };
 
 /// Inputs that wait for the leader's loop.
@@ -52,6 +53,8 @@ pub struct Options {
     pub broker: Broker,
     /// What may be applied depends on it.
     pub place: Place,
+    /// How it speaks with others of the cluster.
+    pub traffic: Traffic,
 }
 
 /// Why a replica does not start.
@@ -77,6 +80,7 @@ pub enum StartError {
 /// A running replica. Dropped without [`shutdown`](ControlPlane::shutdown), it ends at once and leaves its leases to expire.
 pub struct ControlPlane {
     address: SocketAddr,
+    is_tls: bool,
     admin: SocketAddr,
     is_admin_tls: bool,
     advertise: String,
@@ -101,7 +105,8 @@ impl ControlPlane {
     ) -> Result<ControlPlane, StartError> {
         let directory = Directory::default();
         let timeout = options.broker.failure_timeout();
-        let within = catena_transport::Options::within(timeout);
+        let security = options.traffic.security.clone();
+        let within = catena_transport::Options::within(timeout).secured(security);
         let way = GrpcInspect::new(directory.clone(), within);
         ControlPlane::start_beside(store, options, directory, Arc::new(way)).await
     }
@@ -127,11 +132,13 @@ impl ControlPlane {
         let ttl = options.broker.failure_timeout();
         let election = Election::new(store.clone(), &keys::leader(), advertise.clone(), ttl)?;
 
+        let is_tls = options.traffic.security.is_tls();
         let (ending, ends) = watch::channel(false);
         let (ours, we_lead) = watch::channel(None);
         let (named, who_leads) = watch::channel(None);
         let (follower, following) = Follower::new(store.clone());
-        let routes = Routes::new(we_lead, who_leads, &advertise);
+        let security = options.traffic.security.clone();
+        let routes = Routes::new(we_lead, who_leads, &advertise, security);
         let registry = Registry {
             store: store.clone(),
         };
@@ -145,6 +152,7 @@ impl ControlPlane {
             catalogue: catalogue.clone(),
             following: following.clone(),
             routes: routes.clone(),
+            traffic: options.traffic,
             ending: ends.clone(),
         };
         let status = Status(context.clone());
@@ -170,6 +178,7 @@ impl ControlPlane {
         campaign.spawn(serve::administrators(admin_listener, guard, context, shards, ends).await?);
         Ok(ControlPlane {
             address,
+            is_tls,
             admin,
             is_admin_tls: options.admin.tls.is_some(),
             advertise,
@@ -190,7 +199,8 @@ impl ControlPlane {
 
     /// What clients on this machine may name as the control plane.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", from_here(self.address))
+        let scheme = if self.is_tls { "https" } else { "http" };
+        format!("{scheme}://{}", from_here(self.address))
     }
 
     /// Where the admin API listens.

@@ -15,6 +15,7 @@
 //! | `gateways/registrations/PROCESS` | a gateway's process; under a lease |
 //! | `gateways/ports/PROCESS` | how it stands with a gateway's ports; under the lease of its registration |
 //! | `gateways/draining/INCARNATION` | a gateway that is to drain |
+//! | `join-tokens/ID` | a join token that was used; under a lease that lasts as long as the token |
 //! | `gateways/kept` | written when a registration is made again: what was decided without it is void `[C-43]` |
 
 use catena_resources::{BROKER_NAME, Kind, ResourceId};
@@ -157,6 +158,12 @@ pub fn ports(process: Process) -> Key {
 
 pub fn draining(gateway: GatewayIncarnation) -> Key {
     fixed(&format!("{DRAINING}{}", gateway.0))
+}
+
+/// # Errors
+/// When the id is none.
+pub fn join_token(id: &str) -> Result<Key, InvalidKey> {
+    level("join-tokens/", id)
 }
 
 pub fn kept() -> Key {

@@ -15,6 +15,7 @@
 //!     advertise: None,
 //!     broker: Default::default(),
 //!     place: catena_resources::Place::Elsewhere,
+//!     traffic: catena_control_plane::Traffic::in_process(),
 //! };
 //! let control_plane = ControlPlane::start(store, options).await?;
 //! println!("listening on {}", control_plane.endpoint());
@@ -39,6 +40,7 @@ mod routes;
 mod serve;
 mod server;
 pub mod store;
+mod traffic;
 mod view;
 mod words;
 mod write;
@@ -46,3 +48,4 @@ mod write;
 pub use control_plane::{ControlPlane, Options, StartError};
 pub use registry::Refused;
 pub use resources::{Catalogue, Change, Changed, Happened};
+pub use traffic::Traffic;

@@ -22,6 +22,8 @@ use crate::{
 pub const ATTEMPTS_MAX: u32 = 64;
 /// Nodes that were removed and are remembered: their processes are told, if they still run.
 const REMOVED_MAX: usize = 64;
+/// A used join token is remembered for so long after its end: clocks may differ.
+const TOKEN_MARGIN: Duration = Duration::from_secs(600);
 /// Before the next attempt, at most and times their number: many nodes begin at once.
 const PAUSE_MS: u64 = 3;
 
@@ -366,6 +368,51 @@ impl Registry {
             Outcome::Committed(_) => Ok(()),
             Outcome::Conflict => Err(Refused::Contended),
         }
+    }
+
+    /// Uses a join token up, for a key: once, unless the same key asks again. It is remembered for `ttl`.
+    ///
+    /// # Errors
+    /// [`Refused::Precondition`] when it was used for another.
+    pub async fn use_token(
+        &self,
+        id: &str,
+        name: &str,
+        key: &str,
+        ttl: Duration,
+    ) -> Result<(), Refused> {
+        let place = keys::join_token(id).map_err(Refused::Name)?;
+        let used = (name.to_owned(), key.to_owned());
+        for attempt in 0..ATTEMPTS_MAX {
+            pause(attempt).await;
+            let entry = self.store.get(&place).await?;
+            let known: Option<(String, String)> = read(entry.as_ref())?;
+            match known {
+                Some(known) if known == used => return Ok(()),
+                Some((other, _)) => {
+                    let problem = format!(
+                        "this join token was used by {other} already, and is good for one process: make another with \
+                         `catena ca token`"
+                    );
+                    return Err(Refused::Precondition(problem));
+                }
+                None => {}
+            }
+            let lease = self.store.grant(ttl + TOKEN_MARGIN).await?;
+            let write = Transaction {
+                compare: vec![Compare::absent(place.clone())],
+                writes: vec![Write::Put {
+                    key: place.clone(),
+                    value: json(&used),
+                    lease: Some(lease),
+                }],
+            };
+            if let Outcome::Committed(_) = self.store.commit(write).await? {
+                return Ok(());
+            }
+            self.store.revoke(lease).await?;
+        }
+        Err(Refused::Contended)
     }
 
     /// Asks the gateways of this name to drain; answers how many there are.

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use catena_pki::{Connector, Role, Security};
 use tokio::sync::{mpsc, watch};
 use tonic::{
     Request,
@@ -41,6 +42,7 @@ pub struct Routes {
     pub named: watch::Receiver<Option<String>>,
     own: Arc<str>,
     channels: Arc<Mutex<HashMap<String, Channel>>>,
+    security: Security,
 }
 
 impl Routes {
@@ -49,12 +51,14 @@ impl Routes {
         ours: watch::Receiver<Option<mpsc::Sender<Input>>>,
         named: watch::Receiver<Option<String>>,
         own: &str,
+        security: Security,
     ) -> Routes {
         Routes {
             ours,
             named,
             own: own.into(),
             channels: Arc::default(),
+            security,
         }
     }
 
@@ -113,7 +117,7 @@ impl Routes {
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
-            .connect_lazy();
+            .connect_with_connector_lazy(Connector::new(self.security.clone(), Role::ControlPlane));
         if channels.len() >= CHANNELS_MAX {
             channels.clear();
         }

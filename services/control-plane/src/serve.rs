@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use catena_pki::Role;
 use catena_proto::{
     admin::v1::{
         authorization_server::{AuthorizationServer, SERVICE_NAME as AUTHORIZATION},
@@ -10,24 +11,24 @@ use catena_proto::{
         retained_server::{RetainedServer, SERVICE_NAME as RETAINED},
         sessions_server::{SERVICE_NAME as SESSIONS, SessionsServer},
     },
-    internal::v1::membership_server::{MembershipServer, SERVICE_NAME as MEMBERSHIP},
+    internal::v1::{
+        certificates_server::{CertificatesServer, SERVICE_NAME as CERTIFICATES},
+        membership_server::{MembershipServer, SERVICE_NAME as MEMBERSHIP},
+    },
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
-use tonic::{
-    Request, Status,
-    service::RoutesBuilder,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{Request, Status, service::RoutesBuilder, transport::Server};
 use tracing::warn;
 
 use crate::{
     access::{Guard, accept, gate::Gates},
     routes::is_forwarded,
     server::{
-        Context, admin,
+        Context, admin, certificates, door,
         inspect::{self, Shards},
         membership, resources,
     },
+    traffic::only,
 };
 
 /// Largest message that is taken.
@@ -50,11 +51,19 @@ pub async fn members(
 ) -> Result<impl Future<Output = ()> + Send + 'static, NoReflection> {
     let membership = MembershipServer::new(membership::Service(context.clone()))
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let forwarded = ClusterServer::with_interceptor(admin::Service(context), only_forwarded);
+    let certificates = CertificatesServer::new(certificates::Service(context.clone()));
+    let security = context.traffic.security.clone();
     let mut routes = RoutesBuilder::default();
-    routes.add_service(membership).add_service(forwarded);
-    common(&mut routes, &[MEMBERSHIP]).await?;
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    routes.add_service(membership).add_service(certificates);
+    // In one process there is no other replica: whoever comes is somebody on this machine who evades the admin port.
+    if !context.traffic.in_process {
+        routes.add_service(ClusterServer::with_interceptor(
+            admin::Service(context),
+            only_forwarded,
+        ));
+    }
+    common(&mut routes, &[MEMBERSHIP, CERTIFICATES]).await?;
+    let incoming = door::connections(listener, security, ending.clone());
     let serving = server()
         .add_routes(routes.routes())
         .serve_with_incoming_shutdown(incoming, ended(ending));
@@ -131,6 +140,8 @@ fn server() -> Server {
 )]
 fn only_forwarded(request: Request<()>) -> Result<Request<()>, Status> {
     if is_forwarded(&request) {
+        // Whom the other replica has let in, is let in here.
+        only(&request, &[Role::ControlPlane])?;
         Ok(request)
     } else {
         Err(Status::unimplemented(

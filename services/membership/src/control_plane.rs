@@ -7,6 +7,7 @@ use std::{
 };
 
 use catena_chain::Incarnation;
+use catena_pki::Security;
 use catena_proto::internal::v1 as proto;
 use catena_topology::GatewayIncarnation;
 use tokio::{
@@ -20,6 +21,7 @@ use crate::{
     cluster::Cluster,
     endpoints::{Endpoints, InvalidEndpoint, Turn},
     registration::{GatewayRegistration, NodeRegistration},
+    signers::ServerSigner,
     speaking::{self, GatewaySpeaker, NodeSpeaker},
     voice::{GatewayVoice, NodeVoice, Said},
     watching::{self, Ahead, News},
@@ -64,7 +66,15 @@ impl ControlPlane {
     /// # Errors
     /// [`InvalidEndpoint`] for any other text, and when there is none.
     pub fn new(endpoints: Vec<String>) -> Result<Self, InvalidEndpoint> {
-        let endpoints = Endpoints::new(&endpoints)?;
+        ControlPlane::secured(endpoints, Security::Plain)
+    }
+
+    /// The same, speaking like this. With TLS, endpoints are `https://host:port` or `host:port`.
+    ///
+    /// # Errors
+    /// [`InvalidEndpoint`] for any other text, and when there is none.
+    pub fn secured(endpoints: Vec<String>, security: Security) -> Result<Self, InvalidEndpoint> {
+        let endpoints = Endpoints::new(&endpoints, &security)?;
         let (told, cluster) = watch::channel(Arc::default());
         let (above, ahead) = watch::channel(Ahead::default());
         let news = News {
@@ -79,6 +89,11 @@ impl ControlPlane {
             registered: Arc::default(),
             _watching: Arc::new(Watching(watching)),
         })
+    }
+
+    /// Has the port of a listener signed for by the cluster's CA.
+    pub fn server_signer(&self, listener: String, port: u16) -> ServerSigner {
+        ServerSigner::new(self.endpoints.clone(), listener, port)
     }
 
     /// The cluster as it is told; version 0 until the first news. With the control plane away it stays as it is.

@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use catena_pki::{Connector, Role, Security};
+use catena_proto::internal::v1::{
+    certificates_client::CertificatesClient, membership_client::MembershipClient,
+};
 use tonic::transport::{Channel, Endpoint};
-
-use catena_proto::internal::v1::membership_client::MembershipClient;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pings find a connection that is cut off while a stream is open.
@@ -17,9 +19,13 @@ const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
 /// A text that is no address of a control plane.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{endpoint:?} is no address of a control plane: write it as http://127.0.0.1:9701")]
+#[error(
+    "{endpoint:?} is no address of a control plane: write it as {scheme}://127.0.0.1:9701 or 127.0.0.1:9701{why}"
+)]
 pub struct InvalidEndpoint {
     pub endpoint: String,
+    scheme: &'static str,
+    why: &'static str,
 }
 
 /// All replicas that were named. Cheap to clone.
@@ -29,12 +35,14 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    pub fn new(endpoints: &[String]) -> Result<Endpoints, InvalidEndpoint> {
-        let channels: Result<Arc<[_]>, _> = endpoints.iter().map(|text| channel(text)).collect();
+    pub fn new(endpoints: &[String], security: &Security) -> Result<Endpoints, InvalidEndpoint> {
+        let channels: Result<Arc<[_]>, _> = endpoints
+            .iter()
+            .map(|text| channel(text, security))
+            .collect();
         let channels = channels?;
         if channels.is_empty() {
-            let endpoint = String::new();
-            return Err(InvalidEndpoint { endpoint });
+            return Err(invalid("", security));
         }
         Ok(Endpoints { channels })
     }
@@ -49,16 +57,29 @@ impl Endpoints {
     }
 }
 
-fn channel(text: &str) -> Result<(String, Channel), InvalidEndpoint> {
-    let invalid = || InvalidEndpoint {
+fn invalid(text: &str, security: &Security) -> InvalidEndpoint {
+    let is_tls = security.is_tls();
+    InvalidEndpoint {
         endpoint: text.to_owned(),
-    };
-    let uri = match text.split_once("://") {
-        Some(("http", authority)) if !authority.is_empty() => text.to_owned(),
-        None if !text.is_empty() => format!("http://{text}"),
+        scheme: if is_tls { "https" } else { "http" },
+        why: match text.split_once("://") {
+            Some(("http", _)) if is_tls => ", because internal traffic is TLS",
+            Some(("https", _)) if !is_tls => ", because internal TLS is off",
+            _ => "",
+        },
+    }
+}
+
+fn channel(text: &str, security: &Security) -> Result<(String, Channel), InvalidEndpoint> {
+    let invalid = || invalid(text, security);
+    let scheme = if security.is_tls() { "https" } else { "http" };
+    let authority = match text.split_once("://") {
+        Some((given, authority)) if given == scheme && !authority.is_empty() => authority,
+        None if !text.is_empty() => text,
         _ => return Err(invalid()),
     };
-    let endpoint = Endpoint::from_shared(uri.clone()).map_err(|_| invalid())?;
+    // What is spoken is the connector's business.
+    let endpoint = Endpoint::from_shared(format!("http://{authority}")).map_err(|_| invalid())?;
     if endpoint.uri().port_u16().is_none() {
         return Err(invalid());
     }
@@ -66,8 +87,8 @@ fn channel(text: &str) -> Result<(String, Channel), InvalidEndpoint> {
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
-        .connect_lazy();
-    Ok((uri, channel))
+        .connect_with_connector_lazy(Connector::new(security.clone(), Role::ControlPlane));
+    Ok((format!("{scheme}://{authority}"), channel))
 }
 
 /// One task's place among the replicas.
@@ -83,6 +104,12 @@ impl Turn {
     pub fn client(&self) -> MembershipClient<Channel> {
         let (_, channel) = &self.endpoints.channels[self.at];
         MembershipClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// The same replica, for certificates.
+    pub fn certificates(&self) -> CertificatesClient<Channel> {
+        let (_, channel) = &self.endpoints.channels[self.at];
+        CertificatesClient::new(channel.clone())
     }
 
     /// Its address.
@@ -123,14 +150,14 @@ mod tests {
     // An address that means nothing is to be found when the process starts, not when the control plane is needed.
     #[tokio::test]
     async fn addresses_are_checked() {
-        let new = |text: &str| Endpoints::new(&[text.to_owned()]);
+        let new = |text: &str| Endpoints::new(&[text.to_owned()], &Security::Plain);
         for good in ["http://127.0.0.1:9701", "localhost:9701", "[::1]:9701"] {
             assert!(new(good).is_ok(), "{good}");
         }
         for bad in ["", "http://", "https://a:1", "localhost", "a b:1"] {
             assert!(new(bad).is_err(), "{bad}");
         }
-        assert!(Endpoints::new(&[]).is_err());
+        assert!(Endpoints::new(&[], &Security::Plain).is_err());
     }
 
     #[test]

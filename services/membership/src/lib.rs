@@ -26,7 +26,9 @@
 mod cluster;
 mod control_plane;
 mod endpoints;
+mod joining;
 mod registration;
+mod signers;
 mod speaking;
 mod voice;
 mod watching;
@@ -35,7 +37,9 @@ pub mod wire;
 pub use cluster::Cluster;
 pub use control_plane::ControlPlane;
 pub use endpoints::InvalidEndpoint;
+pub use joining::{JoinError, Member, member};
 pub use registration::{GatewayRegistration, NodeRegistration, process_token};
+pub use signers::ServerSigner;
 pub use voice::{GatewayVoice, NodeVoice, PortStatus, Said};
 
 pub use catena_topology::GatewayIncarnation;

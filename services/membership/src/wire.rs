@@ -12,6 +12,7 @@ use catena_resources::{Kind, Resource, ResourceId};
 use catena_slots::ShardId;
 use catena_topology::{GatewayIncarnation, Progress};
 
+pub use crate::signers::terms;
 use crate::{cluster::Cluster, voice::PortStatus};
 
 /// A message that no version of us sends.

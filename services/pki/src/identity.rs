@@ -20,6 +20,11 @@ pub enum Role {
     ControlPlane,
 }
 
+impl Role {
+    /// All of them.
+    pub const ALL: [Role; 3] = [Role::Gateway, Role::Backend, Role::ControlPlane];
+}
+
 /// A process of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
@@ -125,10 +130,11 @@ impl Identity {
         Identity::new(cluster, role.parse()?, name)
     }
 
-    /// What a certificate is to say.
+    /// What a certificate is to say. The name is in the URI alone: some clients take the common name for a host's where a
+    /// certificate has no DNS name, and no process may stand for a host. With a space in it, it is none.
     pub fn subject(&self) -> Subject {
         Subject {
-            common_name: self.name.clone(),
+            common_name: format!("catena {}", self.role.as_str()),
             uri: Some(self.to_string()),
             ..Subject::default()
         }

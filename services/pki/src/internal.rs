@@ -101,7 +101,7 @@ impl std::fmt::Display for Peer {
 /// Whom a port lets in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Door {
-    /// Gateways and backends: the port of a backend.
+    /// All members: the port of a backend.
     Shards,
     /// All members, and strangers who want to join: the port of a control plane.
     ControlPlane,
@@ -171,8 +171,8 @@ impl Internal {
         Ok(Internal(Arc::new(Inner {
             to_backend: client(&[Role::Backend])?,
             to_control_plane: client(&[Role::ControlPlane])?,
-            shards: server(&[Role::Gateway, Role::Backend], false)?,
-            control_plane: server(&[Role::Gateway, Role::Backend, Role::ControlPlane], true)?,
+            shards: server(&Role::ALL, false)?,
+            control_plane: server(&Role::ALL, true)?,
             handshakes: Semaphore::new(HANDSHAKES_MAX),
             turned_away: Seldom::new(TOLD_EVERY),
             me,

@@ -56,6 +56,9 @@ struct Arguments {
     /// Processors to run on, as `taskset -c` takes them
     #[arg(long)]
     cores: Option<String>,
+    /// Whether the processes speak TLS with each other, by a CA that is made for them
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    internal_tls: bool,
     /// For scripts: one JSON object a line, first what runs where, then an answer to each command
     #[arg(long)]
     json: bool,
@@ -151,6 +154,7 @@ impl Arguments {
             ports: self.ports.clone(),
             hosts: false,
             on_localhost: true,
+            internal_tls: self.internal_tls,
         }
     }
 

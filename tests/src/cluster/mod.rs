@@ -50,8 +50,6 @@ pub struct Cluster {
     processes: BTreeMap<String, Process>,
     /// Where each gateway listens, by number.
     brokers: Vec<SocketAddr>,
-    /// The URLs of all control planes, with commas: for gateways and backends.
-    endpoints: String,
     admin: Admin,
     control_planes: BTreeMap<String, SocketAddr>,
     /// Where each process of ours says how it is, by name.
@@ -92,7 +90,6 @@ impl Cluster {
         let mut cluster = Cluster {
             processes: BTreeMap::new(),
             brokers: Vec::new(),
-            endpoints: String::new(),
             admin: Admin::default(),
             control_planes: BTreeMap::new(),
             metrics: BTreeMap::new(),
@@ -100,6 +97,9 @@ impl Cluster {
             network: Network::localhost(),
             plan,
         };
+        if cluster.plan.internal_tls {
+            roles::make_ca(&directory);
+        }
         let etcd = network.free_port("etcd");
         let peers = network.free_port("etcd");
         cluster.add(&mut network, "etcd", roles::etcd(&directory, etcd, peers));
@@ -110,17 +110,18 @@ impl Cluster {
             let name = format!("control-{number}");
             let listen = network.free_port(&name);
             let admin = cluster.admin.server(number - 1);
-            let command = roles::control_plane(&cluster.plan, listen, &admin, etcd);
+            let command = roles::control_plane(&cluster.plan, &directory, listen, &admin, etcd);
             cluster.add(&mut network, &name, command);
             cluster.control_planes.insert(name, listen);
         }
-        let urls = cluster.control_planes.values();
-        let urls: Vec<String> = urls.map(|address| format!("http://{address}")).collect();
-        cluster.endpoints = urls.join(",");
+        let addresses = cluster.control_planes.values();
+        let addresses: Vec<String> = addresses.map(ToString::to_string).collect();
+        // Without a scheme: whether it is TLS is up to the processes.
+        let members = addresses.join(",");
         for number in 1..=cluster.plan.backends {
             let name = format!("backend-{number}");
             let listen = (network.address(&name), 0).into();
-            let command = roles::backend(&cluster.plan, &name, listen, &cluster.endpoints);
+            let command = roles::backend(&cluster.plan, &directory, &name, listen, &members);
             cluster.add(&mut network, &name, command);
         }
         for number in 1..=cluster.plan.gateways {
@@ -130,7 +131,7 @@ impl Cluster {
                 0 => network.free_port(&name),
                 port => (network.address(&name), port).into(),
             };
-            let command = roles::gateway(&cluster.plan, &name, listen, &cluster.endpoints);
+            let command = roles::gateway(&cluster.plan, &directory, &name, listen, &members);
             cluster.add(&mut network, &name, command);
             cluster.brokers.push(listen);
         }
@@ -170,6 +171,14 @@ impl Cluster {
     /// The admin APIs of all control planes.
     pub fn admin(&self) -> &Admin {
         &self.admin
+    }
+
+    /// What `catena ca` says to these words, in a cluster with internal TLS.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn ca(&self, words: &str) -> String {
+        roles::ca(&self.directory, words)
     }
 
     /// Where logs and data lie.

@@ -29,6 +29,8 @@ pub struct Plan {
     pub hosts: bool,
     /// Whether to be on 127.0.0.1, which is easy to type, rather than on an address of one's own.
     pub on_localhost: bool,
+    /// Whether processes show each other certificates, of a CA that is made for this cluster.
+    pub internal_tls: bool,
 }
 
 impl Default for Plan {
@@ -48,6 +50,7 @@ impl Default for Plan {
             ports: Vec::new(),
             hosts: false,
             on_localhost: false,
+            internal_tls: false,
         }
     }
 }

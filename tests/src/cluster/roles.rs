@@ -1,6 +1,9 @@
 //! The command line of each process of a cluster.
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use super::{Plan, process::Recipe};
 use crate::broker::binary;
@@ -55,22 +58,82 @@ pub fn etcd(directory: &Path, clients: SocketAddr, peers: SocketAddr) -> Vec<Str
 /// A replica of the control plane.
 pub fn control_plane(
     plan: &Plan,
+    directory: &Path,
     listen: SocketAddr,
     admin: &str,
     etcd: SocketAddr,
 ) -> Vec<String> {
-    catena(&format!(
+    let mut words = catena(&format!(
         "control-plane --listen {listen} --advertise {listen} {admin} --store etcd --etcd http://{etcd} \
          --cluster test --partitions {} --workers {} --redundancy {} --failure-timeout-ms {}",
         plan.partitions, plan.workers, plan.redundancy, plan.failure_timeout_ms
-    ))
+    ));
+    words.extend(if plan.internal_tls {
+        ["--secrets-dir".to_owned(), text(&secrets(directory))]
+    } else {
+        ["--internal-tls", "off"].map(str::to_owned)
+    });
+    words
+}
+
+/// Where the CA of a cluster lies.
+pub fn secrets(directory: &Path) -> PathBuf {
+    directory.join("secrets")
+}
+
+/// Makes the CA of a cluster.
+pub fn make_ca(directory: &Path) {
+    ca(directory, "create");
+}
+
+/// What `catena ca` says to these words.
+///
+/// # Panics
+/// When it fails.
+pub fn ca(directory: &Path, words: &str) -> String {
+    let mut command = std::process::Command::new(binary());
+    command.args(["ca"]).args(words.split_whitespace());
+    command.arg("--secrets-dir").arg(secrets(directory));
+    let output = command.args(["--cluster", "test"]).output();
+    let output = output.expect("the broker can be run");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "catena ca {words}: {error}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// How a gateway or a backend gets its certificate: by a token that is made for it.
+fn joins(plan: &Plan, directory: &Path, role: &str, name: &str) -> Vec<String> {
+    if !plan.internal_tls {
+        return ["--internal-tls", "off"].map(str::to_owned).to_vec();
+    }
+    let token = ca(directory, &format!("token --role {role} --name {name}"));
+    let file = directory.join(format!("{name}.token"));
+    std::fs::write(&file, token).expect("the directory can be written");
+    let data = directory.join(format!("{name}-data"));
+    vec![
+        "--join-token-file".to_owned(),
+        text(&file),
+        "--data-dir".to_owned(),
+        text(&data),
+    ]
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
 }
 
 /// A backend. It listens on ports that the system chooses.
-pub fn backend(plan: &Plan, name: &str, listen: SocketAddr, control: &str) -> Vec<String> {
+pub fn backend(
+    plan: &Plan,
+    directory: &Path,
+    name: &str,
+    listen: SocketAddr,
+    control: &str,
+) -> Vec<String> {
     let mut words = catena(&format!(
         "backend --name {name} --listen {listen} --control-plane {control}"
     ));
+    words.extend(joins(plan, directory, "backend", name));
     if let Some(threads) = plan.threads {
         words.extend(["--threads".to_owned(), threads.to_string()]);
     }
@@ -78,10 +141,17 @@ pub fn backend(plan: &Plan, name: &str, listen: SocketAddr, control: &str) -> Ve
 }
 
 /// A gateway.
-pub fn gateway(plan: &Plan, name: &str, listen: SocketAddr, control: &str) -> Vec<String> {
+pub fn gateway(
+    plan: &Plan,
+    directory: &Path,
+    name: &str,
+    listen: SocketAddr,
+    control: &str,
+) -> Vec<String> {
     let mut words = catena(&format!(
         "gateway --name {name} --listen {listen} --control-plane {control}"
     ));
+    words.extend(joins(plan, directory, "gateway", name));
     if let Some(workers) = plan.gateway_workers {
         words.extend(["--workers".to_owned(), workers.to_string()]);
     }

@@ -6,10 +6,14 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use catena_pki::Role;
 use catena_runtime::telemetry::Format;
 use clap::Args;
 
-use crate::diagnostics::DiagnosticsOptions;
+use crate::{
+    diagnostics::DiagnosticsOptions,
+    internal_tls::{InternalTls, Join, Kept},
+};
 
 const THREADS_MAX: u16 = 256;
 
@@ -18,7 +22,8 @@ const THREADS_MAX: u16 = 256;
 /// It registers with the control plane, which decides what it holds, and ends by itself when another process takes its
 /// name. Every flag has an environment variable.
 ///
-/// Nobody but gateways and other backends needs to reach its ports, and nobody else must: there is no authentication.
+/// Gateways and other backends reach its ports, and show certificates of the cluster there. It gets its own with a join
+/// token, or from files.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub struct Arguments {
@@ -57,6 +62,12 @@ pub struct Arguments {
     #[arg(long, value_name = "N", env = "CATENA_THREADS")]
     threads: Option<u16>,
 
+    #[command(flatten)]
+    internal_tls: InternalTls,
+
+    #[command(flatten)]
+    join: Join,
+
     /// What is logged: error, warn, info, debug, trace, or by part, as in info,backend=debug [default: what the Broker says]
     #[arg(long, value_name = "FILTER", env = "CATENA_LOG")]
     log: Option<String>,
@@ -84,6 +95,8 @@ pub struct Settings {
     pub listeners: Vec<TcpListener>,
     /// Where others reach each of them.
     pub addresses: Vec<String>,
+    internal_tls: InternalTls,
+    join: Join,
     pub log: Option<String>,
     pub log_format: Format,
     pub diagnostics: DiagnosticsOptions,
@@ -126,10 +139,25 @@ impl Settings {
             zone: arguments.zone,
             addresses: listeners.iter().map(address).collect::<Result<_, _>>()?,
             listeners,
+            internal_tls: arguments.internal_tls,
+            join: arguments.join,
             log: arguments.log,
             log_format: arguments.log_format,
             diagnostics: arguments.diagnostics,
         })
+    }
+}
+
+impl Settings {
+    /// Who this process is to the others.
+    ///
+    /// # Errors
+    /// What to do when it has no certificate.
+    pub async fn identify(&self) -> anyhow::Result<Kept> {
+        let (name, control_plane) = (&self.name, &self.control_plane);
+        (self.internal_tls)
+            .member(Role::Backend, name, control_plane, &self.join)
+            .await
     }
 }
 

@@ -5,6 +5,7 @@
 //! [`client`], its options in [`options`], the properties of MQTT 5 in [`property`].
 
 pub mod bench;
+pub mod ca;
 mod client;
 mod control_plane;
 pub mod explain_access;
@@ -57,6 +58,7 @@ pub enum Command {
     Health(health::Arguments),
     Probe(probe::Arguments),
     Passwd(passwd::Arguments),
+    Ca(ca::Arguments),
 }
 
 impl Command {
@@ -90,6 +92,7 @@ impl Command {
             Command::Health(arguments) => health::run(arguments),
             Command::Probe(arguments) => probe::run(arguments),
             Command::Passwd(arguments) => passwd::run(arguments),
+            Command::Ca(arguments) => ca::run(arguments),
         }
     }
 }

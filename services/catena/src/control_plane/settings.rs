@@ -15,7 +15,9 @@ use catena_resources::{BackendChain, Broker, Place, Seconds};
 use catena_runtime::telemetry::Format;
 use clap::{Args, ValueEnum};
 
-use crate::{admin::AdminPort, diagnostics::DiagnosticsOptions, first::Manifests};
+use crate::{
+    admin::AdminPort, diagnostics::DiagnosticsOptions, first::Manifests, internal_tls::InternalTls,
+};
 
 /// Threads that serve: the work is little, and one of them may wait for a disk.
 const THREADS: usize = 2;
@@ -29,8 +31,8 @@ const FILE: &str = "control-plane.redb";
 ///   catena control-plane --etcd http://etcd-0:2379,http://etcd-1:2379 --advertise control-plane-0:9701
 ///   catena control-plane --store embedded --data-dir /var/lib/catena
 ///
-/// Nobody but gateways, backends and the other replicas needs to reach its port, and nobody else must. Administrators come
-/// to a port of their own, --admin, which knows them.
+/// Gateways, backends and other replicas reach its port, and show certificates of the cluster there: see `catena ca`.
+/// Administrators come to a port of their own, --admin, which knows them.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 #[group(skip)]
@@ -94,6 +96,13 @@ pub struct Arguments {
     /// A directory of manifests that are applied at the start; a Broker among them goes before the options below
     #[arg(long, value_name = "DIR", env = "CATENA_RESOURCES")]
     resources: Option<PathBuf>,
+
+    #[command(flatten)]
+    internal_tls: InternalTls,
+
+    /// The directory of secrets; with catena-ca in it, the cluster's own CA, this replica signs certificates for all
+    #[arg(long, value_name = "DIR", env = "CATENA_SECRETS_DIR")]
+    secrets_dir: Option<PathBuf>,
 
     #[command(flatten)]
     first: First,
@@ -215,6 +224,8 @@ pub struct Settings {
     pub store: Config,
     pub broker: Broker,
     pub place: Place,
+    pub internal_tls: InternalTls,
+    pub secrets_dir: Option<PathBuf>,
     pub threads: usize,
     pub log: Option<String>,
     pub log_format: Format,
@@ -253,6 +264,9 @@ impl Settings {
             workers: first.workers,
         };
         broker.advanced.failure_timeout_seconds = Seconds::from_millis(first.failure_timeout_ms);
+        if !arguments.internal_tls.is_on() {
+            broker.advanced.encrypt_internal_traffic = catena_resources::Switch::Disabled;
+        }
         broker.validate()?;
         let manifests = Manifests::read(arguments.resources.as_deref())?;
         if let Some(given) = manifests.broker() {
@@ -267,11 +281,21 @@ impl Settings {
             store,
             broker,
             place: place(),
+            internal_tls: arguments.internal_tls,
+            secrets_dir: arguments.secrets_dir,
             threads: THREADS,
             log: arguments.log,
             log_format: arguments.log_format,
             diagnostics: arguments.diagnostics,
         })
+    }
+}
+
+impl Settings {
+    /// What this replica is called in its certificate: where others reach it.
+    pub fn name(&self) -> String {
+        let name = self.advertise.clone();
+        name.unwrap_or_else(|| self.listen.to_string())
     }
 }
 

@@ -105,7 +105,8 @@ impl<'a> Life<'a> {
         };
         let (gateway, workers) = Gateway::new(&config, listeners, &draining);
         let (end, ended) = mpsc::channel(workers.len());
-        let options = Options::within(cluster.borrow().broker.failure_timeout());
+        let options = Options::within(cluster.borrow().broker.failure_timeout())
+            .secured(process.security.clone());
         let mut threads = Vec::new();
         for (index, worker) in workers.into_iter().enumerate() {
             let ways = (process.directory.clone(), options.clone());

@@ -4,10 +4,15 @@ use std::{net::SocketAddr, path::PathBuf, thread};
 
 use anyhow::bail;
 use catena_authentication::Kubernetes;
+use catena_pki::Role;
 use catena_runtime::telemetry::Format;
 use clap::Args;
 
-use crate::{diagnostics::DiagnosticsOptions, kubernetes::KubernetesApi};
+use crate::{
+    diagnostics::DiagnosticsOptions,
+    internal_tls::{InternalTls, Join, Kept},
+    kubernetes::KubernetesApi,
+};
 
 const WORKERS_MAX: u16 = 256;
 
@@ -55,6 +60,12 @@ pub struct Arguments {
     #[arg(long, value_name = "N", env = "CATENA_WORKERS")]
     workers: Option<u16>,
 
+    #[command(flatten)]
+    internal_tls: InternalTls,
+
+    #[command(flatten)]
+    join: Join,
+
     /// What is logged: error, warn, info, debug, trace, or by part, as in info,gateway=debug [default: what the Broker says]
     #[arg(long, value_name = "FILTER", env = "CATENA_LOG")]
     log: Option<String>,
@@ -84,6 +95,8 @@ pub struct Settings {
     pub secrets_dir: Option<PathBuf>,
     pub kubernetes: Option<Kubernetes>,
     pub workers: u16,
+    internal_tls: InternalTls,
+    join: Join,
     pub log: Option<String>,
     pub log_format: Format,
     pub diagnostics: DiagnosticsOptions,
@@ -109,10 +122,25 @@ impl Settings {
             secrets_dir: arguments.secrets_dir,
             kubernetes: arguments.kubernetes.find()?,
             workers,
+            internal_tls: arguments.internal_tls,
+            join: arguments.join,
             log: arguments.log,
             log_format: arguments.log_format,
             diagnostics: arguments.diagnostics,
         })
+    }
+}
+
+impl Settings {
+    /// Who this process is to the others.
+    ///
+    /// # Errors
+    /// What to do when it has no certificate.
+    pub async fn identify(&self) -> anyhow::Result<Kept> {
+        let (name, control_plane) = (&self.name, &self.control_plane);
+        (self.internal_tls)
+            .member(Role::Gateway, name, control_plane, &self.join)
+            .await
     }
 }
 

@@ -135,6 +135,7 @@ async fn control_plane(
         advertise: None,
         broker: first.clone(),
         place: Place::Standalone,
+        traffic: server::Traffic::in_process(),
     };
     let start = |store, admin| {
         // Its shards are in this process.

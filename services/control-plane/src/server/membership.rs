@@ -4,6 +4,7 @@ use std::{pin::Pin, time::Duration};
 
 use catena_chain::Incarnation;
 use catena_membership::{Cluster, wire};
+use catena_pki::{Peer, Role};
 use catena_proto::internal::v1::{self as proto, membership_client::MembershipClient};
 use catena_topology::{GatewayIncarnation, NodeName, Zone};
 use tokio::{sync::mpsc, time::Instant};
@@ -17,6 +18,7 @@ use crate::{
     record::{Newcomer, PortRecord, Process},
     registry::{Kept, Refused},
     routes::{Route, forwarded, is_forwarded},
+    traffic::{named, only},
 };
 
 /// Messages of a stream that wait for the network.
@@ -35,6 +37,9 @@ const PORTS_PAUSE: Duration = Duration::from_secs(1);
 
 pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
+/// Whoever has a certificate of the cluster.
+const MEMBERS: [Role; 3] = [Role::Gateway, Role::Backend, Role::ControlPlane];
+
 /// The service.
 #[derive(Debug, Clone)]
 pub struct Service(pub Context);
@@ -45,8 +50,11 @@ impl proto::membership_server::Membership for Service {
         &self,
         request: Request<proto::RegisterNodeRequest>,
     ) -> Result<Response<proto::RegisterNodeResponse>, Status> {
+        let peer = only(&request, &[Role::Backend])?;
         let registration = request.into_inner().registration;
         let (name, newcomer) = newcomer(registration)?;
+        named(&peer, Role::Backend, &name.0)?;
+        self.may_register(&name.0)?;
         let registered = self.0.registry.register_node(&name, newcomer).await;
         let incarnation = registered.map_err(|refused| status(&refused))?;
         info!(node = name.0, incarnation = incarnation.0, "registered");
@@ -59,9 +67,12 @@ impl proto::membership_server::Membership for Service {
         &self,
         request: Request<proto::RegisterGatewayRequest>,
     ) -> Result<Response<proto::RegisterGatewayResponse>, Status> {
+        let peer = only(&request, &[Role::Gateway])?;
         let proto::RegisterGatewayRequest { name, process } = request.into_inner();
         let process = process_of(&process)?;
         check_text("name", &name)?;
+        named(&peer, Role::Gateway, &name)?;
+        self.may_register(&name)?;
         let registry = &self.0.registry;
         let registered = registry.register_gateway(&name, process, self.ttl()).await;
         let incarnation = registered.map_err(|refused| status(&refused))?;
@@ -78,17 +89,18 @@ impl proto::membership_server::Membership for Service {
         request: Request<Streaming<proto::NodeHeartbeat>>,
     ) -> Result<Response<Self::NodeHeartbeatsStream>, Status> {
         let was_forwarded = is_forwarded(&request);
+        let peer = only(&request, &[Role::Backend, Role::ControlPlane])?;
         let messages = request.into_inner();
         let (out, answers) = mpsc::channel(OUTGOING_MAX);
         match self.0.routes.now() {
             Route::Us(inputs) => {
                 let ending = self.0.ending.clone();
-                tokio::spawn(node_stream::take(messages, out, inputs, ending));
+                tokio::spawn(node_stream::take(messages, peer, out, inputs, ending));
             }
             Route::Other(channel) if !was_forwarded => {
                 let client = MembershipClient::new(channel);
                 let ending = self.0.ending.clone();
-                tokio::spawn(node_stream::forward(messages, out, client, ending));
+                tokio::spawn(node_stream::forward(messages, peer, out, client, ending));
             }
             _ => return Err(no_leader()),
         }
@@ -101,11 +113,12 @@ impl proto::membership_server::Membership for Service {
         &self,
         request: Request<Streaming<proto::GatewayHeartbeat>>,
     ) -> Result<Response<Self::GatewayHeartbeatsStream>, Status> {
+        let peer = only(&request, &[Role::Gateway])?;
         let (out, answers) = mpsc::channel(OUTGOING_MAX);
         let service = self.clone();
         let messages = request.into_inner();
         tokio::spawn(async move {
-            let failed = service.keep_gateway(messages, &out).await;
+            let failed = service.keep_gateway(messages, &peer, &out).await;
             if let Err(failed) = failed {
                 let _ = out.send(Err(failed)).await;
             }
@@ -117,6 +130,7 @@ impl proto::membership_server::Membership for Service {
         &self,
         request: Request<proto::AccuseRequest>,
     ) -> Result<Response<proto::AccuseResponse>, Status> {
+        only(&request, &MEMBERS)?;
         let was_forwarded = is_forwarded(&request);
         let accused = request.into_inner().accused;
         match self.0.routes.now() {
@@ -140,8 +154,9 @@ impl proto::membership_server::Membership for Service {
 
     async fn watch(
         &self,
-        _: Request<proto::WatchRequest>,
+        request: Request<proto::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        only(&request, &MEMBERS)?;
         if !*self.0.following.contact.borrow() {
             return Err(out_of_contact());
         }
@@ -159,6 +174,23 @@ impl proto::membership_server::Membership for Service {
 type Out<T> = mpsc::Sender<Result<T, Status>>;
 
 impl Service {
+    /// Refuses what the Broker forbids.
+    #[allow(clippy::result_large_err, reason = "tonic's own type")]
+    fn may_register(&self, name: &str) -> Result<(), Status> {
+        let told = self.0.following.told.borrow().clone();
+        if told.version == 0 || self.0.traffic.allows(&told.broker) {
+            return Ok(());
+        }
+        warn!(
+            name,
+            "it is not registered: the Broker asks for encrypted traffic, and this is plain"
+        );
+        Err(Status::failed_precondition(
+            "the Broker's advanced.encryptInternalTraffic is Enabled, and this cluster's processes speak plain text: \
+             start them without --internal-tls off, or set it to Disabled",
+        ))
+    }
+
     /// How long a gateway's registration lasts.
     fn ttl(&self) -> Duration {
         let broker = self.0.following.told.borrow().broker.clone();
@@ -192,6 +224,7 @@ impl Service {
     async fn keep_gateway(
         &self,
         mut messages: Streaming<proto::GatewayHeartbeat>,
+        peer: &Peer,
         out: &Out<proto::GatewayHeard>,
     ) -> Result<(), Status> {
         let mut renewed: Option<Instant> = None;
@@ -204,6 +237,7 @@ impl Service {
             let Ok(Some(message)) = message else {
                 return Ok(());
             };
+            named(peer, Role::Gateway, &message.name)?;
             let process = process_of(&message.process)?;
             let incarnation = GatewayIncarnation(message.incarnation);
             if !message.accused.is_empty() {
@@ -268,7 +302,9 @@ impl Service {
 
     /// Tells the leader whom a gateway cannot reach. It repeats that while it lasts.
     async fn pass_on(self, accused: Vec<u64>) {
-        let request = Request::new(proto::AccuseRequest { accused });
+        let mut request = Request::new(proto::AccuseRequest { accused });
+        // Who says it was asked before.
+        request.extensions_mut().insert(Peer::Anyone);
         let _ = proto::membership_server::Membership::accuse(&self, request).await;
     }
 }

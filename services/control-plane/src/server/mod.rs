@@ -1,6 +1,8 @@
 //! What is served on the port.
 
 pub mod admin;
+pub mod certificates;
+pub mod door;
 pub mod inspect;
 pub mod membership;
 mod node_stream;
@@ -16,6 +18,7 @@ use crate::{
     registry::{Refused, Registry},
     resources::Catalogue,
     routes::Routes,
+    traffic::Traffic,
 };
 
 /// Bytes of problems that a refusal carries: all of it travels in headers, which clients bound.
@@ -31,6 +34,7 @@ pub struct Context {
     pub catalogue: Catalogue,
     pub following: Following,
     pub routes: Routes,
+    pub traffic: Traffic,
     /// Becomes true when the server ends.
     pub ending: tokio::sync::watch::Receiver<bool>,
 }

@@ -2,6 +2,7 @@
 
 use catena_chain::Incarnation;
 use catena_membership::wire;
+use catena_pki::{Peer, Role};
 use catena_proto::internal::v1::{self as proto, membership_client::MembershipClient};
 use catena_topology::{Heartbeat, NodeName};
 use tokio::sync::{mpsc, watch};
@@ -18,6 +19,7 @@ use crate::{
     leader::{Input, Said},
     record::Newcomer,
     routes::forwarded,
+    traffic::named,
 };
 
 type Out = mpsc::Sender<Result<proto::NodeHeard, Status>>;
@@ -25,12 +27,14 @@ type Out = mpsc::Sender<Result<proto::NodeHeard, Status>>;
 /// Hands a node's messages to this replica's leader, and its answers back.
 pub async fn take(
     messages: Streaming<proto::NodeHeartbeat>,
+    peer: Peer,
     out: Out,
     inputs: mpsc::Sender<Input>,
     ending: watch::Receiver<bool>,
 ) {
     let mut stream = Stream {
         messages,
+        peer,
         who: None,
         incarnation: Incarnation(0),
     };
@@ -52,6 +56,8 @@ pub async fn take(
 
 struct Stream {
     messages: Streaming<proto::NodeHeartbeat>,
+    /// The node, or a replica that forwards what it says.
+    peer: Peer,
     /// As the first message says.
     who: Option<(NodeName, Newcomer)>,
     incarnation: Incarnation,
@@ -90,6 +96,7 @@ impl Stream {
         let malformed =
             |malformed: wire::Malformed| Status::invalid_argument(malformed.to_string());
         if let Some(registration) = message.registration {
+            is_its_own(&self.peer, &registration)?;
             self.who = Some(newcomer(Some(registration))?);
         }
         let Some((node, newcomer)) = self.who.clone() else {
@@ -130,9 +137,19 @@ impl Stream {
     }
 }
 
+/// That nobody speaks for another node.
+#[allow(clippy::result_large_err, reason = "tonic's own type")]
+fn is_its_own(peer: &Peer, registration: &proto::NodeRegistration) -> Result<(), Status> {
+    if peer.is(Role::ControlPlane) {
+        return Ok(());
+    }
+    named(peer, Role::Backend, &registration.name)
+}
+
 /// Sends a node's messages on to the leader, and its answers back, until either side ends.
 pub async fn forward(
     mut messages: Streaming<proto::NodeHeartbeat>,
+    peer: Peer,
     out: Out,
     mut leader: MembershipClient<Channel>,
     ending: watch::Receiver<bool>,
@@ -140,10 +157,16 @@ pub async fn forward(
     let (onward, outgoing) = mpsc::channel(OUTGOING_MAX);
     let there = async {
         while let Ok(Some(message)) = messages.message().await {
+            let registration = message.registration.as_ref();
+            let own = registration.map_or(Ok(()), |registration| is_its_own(&peer, registration));
+            if let Err(denied) = own {
+                return Some(denied);
+            }
             if onward.send(message).await.is_err() {
-                return;
+                return None;
             }
         }
+        None
     };
     let back = async {
         let opening = leader.node_heartbeats(forwarded(ReceiverStream::new(outgoing)));
@@ -164,7 +187,13 @@ pub async fn forward(
         }
     };
     let failed = tokio::select! {
-        () = there => return,
+        denied = there => match denied {
+            Some(denied) => {
+                let _ = out.send(Err(denied)).await;
+                return;
+            }
+            None => return,
+        },
         failed = back => failed,
         () = ended(ending) => is_ending(),
     };

@@ -11,4 +11,5 @@ mod resources;
 #[allow(dead_code, reason = "the tests of the stores use more of it")]
 mod server;
 mod services;
+mod tls;
 mod world;

@@ -9,6 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use catena_pki::{Role, Stream};
 use http::{Request, Response, Uri};
 use hyper::{
     body::Incoming,
@@ -101,7 +102,11 @@ impl Connections {
         stream
             .set_nodelay(true)
             .map_err(|error| failed(error.to_string()))?;
-        // TLS would be spoken here, on the stream.
+        let securing = self.options.security.connect(stream, Role::Backend);
+        let stream: Stream = timeout(self.options.connect_timeout, securing)
+            .await
+            .map_err(|_| failed("it does not say who it is".to_owned()))?
+            .map_err(|error| failed(error.to_string()))?;
         let handshake = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)

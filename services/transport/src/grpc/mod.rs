@@ -1,5 +1,5 @@
 //! Connections between processes: gRPC over HTTP/2, one connection per thread and address, which all streams of the thread
-//! share.
+//! share. They are TLS when the process has a certificate, and then who is at the other end decides what it may do.
 
 mod answers;
 mod client;
@@ -9,6 +9,8 @@ mod inspect;
 mod server;
 
 use std::time::Duration;
+
+use catena_pki::Security;
 
 pub use client::{GrpcDial, GrpcReach, GrpcStream, GrpcTransport};
 pub use inspect::GrpcInspect;
@@ -37,7 +39,7 @@ const STREAMS_MAX: u32 = 1 << 20;
 const QUEUE_MAX: usize = 16;
 
 /// How connections are made and watched.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// How long a connection may take to come about.
     pub connect_timeout: Duration,
@@ -45,6 +47,8 @@ pub struct Options {
     pub keep_alive_interval: Duration,
     /// How long it may take to answer that; then the connection is over.
     pub keep_alive_timeout: Duration,
+    /// How both sides speak.
+    pub security: Security,
 }
 
 impl Options {
@@ -54,7 +58,13 @@ impl Options {
             connect_timeout: failure_timeout * 2 / 3,
             keep_alive_interval: failure_timeout / 3,
             keep_alive_timeout: failure_timeout * 2 / 3,
+            security: Security::Plain,
         }
+    }
+
+    /// Speaks like this, instead of in plain text.
+    pub fn secured(self, security: Security) -> Options {
+        Options { security, ..self }
     }
 }
 

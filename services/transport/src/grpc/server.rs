@@ -7,8 +7,10 @@ use std::{
     time::Duration,
 };
 
+use catena_pki::{Door, Peer, Role};
 use catena_proto::internal::v1::inspection_server::InspectionServer;
 use catena_replicated::{Envelope, ToOrigin};
+use catena_shard::Origin;
 use catena_slots::ShardId;
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http2::Builder, service::service_fn};
@@ -48,7 +50,9 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How long the server waits when the system gives it no more connections.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves the services Link, Chain and Inspection on `listener` until `shutdown`, and hands what arrives to `accept`. Then its streams
+/// Serves the services Link, Chain and Inspection on `listener` until `shutdown`, and hands what arrives to `accept`. With TLS, gateways
+/// may be origins as gateways are, and backends as shards are; only backends may open streams of chains, and only the
+/// control plane may inspect. At the end its streams
 /// are ended, and its connections get at most a second to tell that to the other side. Dropped, it ends all at once.
 ///
 /// All of it runs on the runtime that it is called in.
@@ -69,7 +73,11 @@ pub async fn serve(
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    let host = Host { accept: accept.clone(), ending: ending.clone() };
+                    let host = Host {
+                        accept: accept.clone(),
+                        ending: ending.clone(),
+                        peer: Peer::Stranger,
+                    };
                     connections.spawn(host.connection(stream, options.clone()));
                 }
                 Err(_) => sleep(ACCEPT_PAUSE).await,
@@ -88,12 +96,23 @@ pub async fn serve(
 struct Host<A> {
     accept: A,
     ending: CancellationToken,
+    /// Who is at the other end.
+    peer: Peer,
 }
 
 impl<A: Accept> Host<A> {
-    async fn connection(self, stream: TcpStream, options: Options) {
+    async fn connection(mut self, stream: TcpStream, options: Options) {
         // Without it, the connection is slower, and nothing else.
         let _ = stream.set_nodelay(true);
+        let accepting = options.security.accept(stream, Door::Shards);
+        let accepted = tokio::select! {
+            accepted = accepting => accepted,
+            () = self.ending.cancelled() => return,
+        };
+        let Some((stream, peer)) = accepted else {
+            return;
+        };
+        self.peer = peer;
         let host = self.clone();
         let service = service_fn(move |request| {
             let host = host.clone();
@@ -121,7 +140,11 @@ impl<A: Accept> Host<A> {
     async fn answer(self, request: Request<Incoming>) -> Response<Body> {
         match request.uri().path() {
             LINK => call::<FromWire, ToOrigin, A>(self, request).await,
+            REPLICATE if !self.peer.is(Role::Backend) => self.denied("backend"),
             REPLICATE => call::<Envelope, Silence, A>(self, request).await,
+            path if path.starts_with(inspect::SERVICE) && !self.peer.is(Role::ControlPlane) => {
+                self.denied("replica of the control plane")
+            }
             path if path.starts_with(inspect::SERVICE) => {
                 let inspecting = InspectionServer::new(Inspecting(self.accept));
                 let Ok(response) = { inspecting }.call(request).await;
@@ -129,6 +152,11 @@ impl<A: Accept> Host<A> {
             }
             path => Status::unimplemented(path.to_owned()).into_http(),
         }
+    }
+
+    fn denied(&self, role: &str) -> Response<Body> {
+        let problem = format!("{} is no {role}", self.peer);
+        Status::permission_denied(problem).into_http()
     }
 }
 
@@ -156,6 +184,9 @@ trait Arriving<A>: Read {
     /// The shard that is meant; the first message of a stream names it.
     fn shard(&self) -> Option<ShardId>;
 
+    /// Whether it may come from there.
+    fn may_come_from(&self, peer: &Peer) -> bool;
+
     fn into_inner(self) -> Self::Inner;
 
     /// Both ends of the stream at the host; `None` for a shard that is not there.
@@ -171,6 +202,17 @@ impl<A: Accept> Arriving<A> for FromWire {
 
     fn shard(&self) -> Option<ShardId> {
         self.0
+    }
+
+    fn may_come_from(&self, peer: &Peer) -> bool {
+        match &self.1 {
+            catena_replicated::FromOrigin::Open { origin, .. } => peer.is(match origin {
+                Origin::Gateway { .. } => Role::Gateway,
+                Origin::Shard { .. } => Role::Backend,
+            }),
+            // Only an Open says who it is.
+            _ => true,
+        }
     }
 
     fn into_inner(self) -> Self::Inner {
@@ -192,6 +234,10 @@ impl<A: Accept> Arriving<A> for Envelope {
 
     fn shard(&self) -> Option<ShardId> {
         Some(self.shard)
+    }
+
+    fn may_come_from(&self, peer: &Peer) -> bool {
+        peer.is(Role::Backend)
     }
 
     fn into_inner(self) -> Envelope {
@@ -227,7 +273,7 @@ impl<A: Accept> Host<A> {
         mut over: oneshot::Sender<Status>,
     ) {
         let end = tokio::select! {
-            end = carry::<A, R>(&self.accept, arriving, opened) => end,
+            end = carry::<A, R>(&self, arriving, opened) => end,
             () = over.closed() => return,
             () = self.ending.cancelled() => Err(Status::unavailable("the server ends")),
         };
@@ -240,7 +286,7 @@ impl<A: Accept> Host<A> {
 
 /// `Ok` when either side has closed the stream.
 async fn carry<A: Accept, R: Arriving<A>>(
-    accept: &A,
+    at: &Host<A>,
     mut arriving: Streaming<R>,
     opened: oneshot::Sender<mpsc::Receiver<R::Answer>>,
 ) -> Result<(), Status> {
@@ -250,7 +296,8 @@ async fn carry<A: Accept, R: Arriving<A>>(
     let shard = first
         .shard()
         .ok_or_else(|| Status::invalid_argument("the first message is no Open"))?;
-    let (host, answers) = R::accept(accept, shard)
+    may_come_from(&first, &at.peer)?;
+    let (host, answers) = R::accept(&at.accept, shard)
         .ok_or_else(|| Status::not_found(format!("shard {shard} is not here")))?;
     // For a stream without answers this keeps them from ending.
     let _silent = match answers {
@@ -265,6 +312,7 @@ async fn carry<A: Accept, R: Arriving<A>>(
         if next.shard().is_some_and(|named| named != shard) {
             return Err(Status::invalid_argument("another shard"));
         }
+        may_come_from(&next, &at.peer)?;
         if host.send(next.into_inner()).await.is_err() {
             return Ok(());
         }
@@ -276,4 +324,12 @@ async fn carry<A: Accept, R: Arriving<A>>(
             () = host.closed() => return Ok(()),
         };
     }
+}
+
+fn may_come_from<A: Accept, R: Arriving<A>>(message: &R, peer: &Peer) -> Result<(), Status> {
+    if message.may_come_from(peer) {
+        return Ok(());
+    }
+    let problem = format!("{peer} may not be who it says");
+    Err(Status::permission_denied(problem))
 }

@@ -102,11 +102,15 @@ pub struct Served {
 }
 
 pub async fn served() -> Served {
+    served_by(quick()).await
+}
+
+pub async fn served_by(options: Options) -> Served {
     let (host, given) = host();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (stop, stopped) = oneshot::channel();
-    let task = tokio::spawn(serve(listener, host, quick(), async {
+    let task = tokio::spawn(serve(listener, host, options, async {
         let _ = stopped.await;
     }));
     Served {

@@ -2,6 +2,7 @@
 
 mod host;
 mod proxy;
+mod tls;
 
 use std::{
     future::poll_fn,

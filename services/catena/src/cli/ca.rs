@@ -1,0 +1,142 @@
+//! `catena ca`: the CA of a cluster, and tokens to join it.
+
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context, bail};
+use catena_pki::{Ca, CaError, Role, Token, hex};
+use catena_resources::go_duration::GoDuration;
+use clap::{Args, Subcommand};
+
+/// The longest that a token may be good for.
+const TTL_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// The cluster's own CA: it signs the certificates that services show each other, and those of listeners
+///
+/// It lies in the directory of secrets that all replicas of the control plane have, as the secret catena-ca. Whoever can
+/// read it can be anybody in the cluster.
+///
+///   catena ca create --secrets-dir /etc/catena/secrets
+///   catena ca token --secrets-dir /etc/catena/secrets --role backend
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+
+    /// The directory of secrets, which the control plane has too
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "CATENA_SECRETS_DIR",
+        global = true,
+        default_value = "/etc/catena/secrets"
+    )]
+    secrets_dir: PathBuf,
+
+    /// The cluster's name, as the control plane has it
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "CATENA_CLUSTER",
+        global = true,
+        default_value = "catena"
+    )]
+    cluster: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make a CA, where there is none
+    Create,
+    /// Show the CAs that are trusted, the one that signs first
+    Show,
+    /// Print a token that lets one process join: it gets its first certificate for it
+    Token {
+        /// gateway or backend
+        #[arg(long, value_name = "ROLE")]
+        role: Role,
+        /// The only process that may use it [default: any name]
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// How long it is good for, as 30m or 24h
+        #[arg(long, value_name = "TIME", default_value = "24h")]
+        ttl: GoDuration,
+    },
+    /// Replace the CA while the cluster runs
+    ///
+    /// A new CA signs from now on, and the old one is still trusted; processes get new certificates within seconds.
+    /// Then end the trust in the old one with --finish.
+    Rotate {
+        /// Trust the present CA alone: certificates of those before it are refused from now on
+        #[arg(long)]
+        finish: bool,
+    },
+}
+
+/// Runs `catena ca`.
+///
+/// # Errors
+/// What is wrong with the CA, and what to do.
+pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let Arguments {
+        action,
+        secrets_dir,
+        cluster,
+    } = arguments;
+    let now = SystemTime::now();
+    match action {
+        Action::Create => {
+            match Ca::open(&secrets_dir) {
+                Err(CaError::Missing(_)) => {}
+                Ok(_) => return Err(CaError::Exists(secrets_dir.display().to_string()).into()),
+                Err(error) => return Err(error).context("what is there cannot be used"),
+            }
+            let ca = Ca::create(&cluster, now)?;
+            ca.save(&secrets_dir)?;
+            println!(
+                "made a CA for the cluster {cluster} in {}",
+                secrets_dir.display()
+            );
+            show(&ca);
+        }
+        Action::Show => show(&Ca::open(&secrets_dir)?),
+        Action::Token { role, name, ttl } => {
+            if role == Role::ControlPlane {
+                bail!(
+                    "a replica of the control plane needs no token: it has the CA itself, with --secrets-dir"
+                );
+            }
+            if ttl.0.is_zero() || ttl.0 > TTL_MAX {
+                bail!("--ttl is {ttl}: it must be more than 0s, and 720h at most");
+            }
+            let ca = Ca::open(&secrets_dir)?;
+            println!("{}", Token::create(&ca, &cluster, role, name, ttl.0, now)?);
+        }
+        Action::Rotate { finish } => {
+            let ca = Ca::open(&secrets_dir)?;
+            if finish {
+                ca.alone()?.save(&secrets_dir)?;
+                println!("only the present CA is trusted from now on");
+            } else {
+                ca.successor(&cluster, now)?.save(&secrets_dir)?;
+                println!(
+                    "a new CA signs from now on. Once all processes have new certificates, in less than a minute, end the \
+                     trust in the old one: catena ca rotate --finish\nTokens that were not used yet are of no use any more."
+                );
+            }
+            show(&Ca::open(&secrets_dir)?);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(ca: &Ca) {
+    for (index, (fingerprint, until)) in ca.trusted().into_iter().enumerate() {
+        let what = if index == 0 { "signs  " } else { "trusted" };
+        println!("{what}  sha256 {}  until {until}", hex(&fingerprint));
+    }
+}
