@@ -10,7 +10,7 @@ use catena_slots::SlotTable;
 use catena_telemetry::traces::sampler::Tracing;
 use tokio::sync::{mpsc, watch};
 
-use crate::ports::PortStatus;
+use crate::ports::{Issues, PortStatus};
 
 /// A gateway's configuration.
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ pub struct Config {
     pub accusations: mpsc::Sender<Incarnation>,
     /// Certificates of ports.
     pub secrets: Secrets,
+    /// Has certificates of ports issued, if anybody does.
+    pub issues: Option<Arc<dyn Issues>>,
     /// What authenticators share; made once in a process.
     pub means: Arc<Means>,
     /// Takes how all ports are, each time that something changes; `None` until they were first opened.

@@ -170,6 +170,7 @@ impl Cluster {
             accusations,
             means: Arc::new(Means::new(Secrets::open(None), None)),
             secrets: Secrets::open(None),
+            issues: None,
             ports,
             connections_max: 1000,
         };

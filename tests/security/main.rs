@@ -3,6 +3,7 @@
 //!
 //! Each test has a broker of its own: a directory of secrets and manifests, which it may change while the broker runs.
 
+mod automatic;
 mod certificates;
 mod custom;
 mod denials;

@@ -14,9 +14,8 @@ use catena_membership::Cluster;
 use catena_mqtt::ReasonCode;
 use catena_resources::{
     Resources,
-    listener::{Protocol, ProxyProtocol, TlsMode},
+    listener::{Protocol, ProxyProtocol},
 };
-use catena_secrets::Secrets;
 use tokio::{
     sync::watch,
     task::{JoinHandle, spawn_local},
@@ -30,7 +29,7 @@ use crate::{
     listener::{self, Deal, Listener, accept},
     ports::{
         Listeners, OWN, PortStatus,
-        certificate::Certificate,
+        certificate::{Certificate, Origin, Suppliers},
         made::Made,
         tls,
         wanted::{Wanted, wanted},
@@ -44,7 +43,7 @@ use crate::{
 pub(crate) struct Keeper {
     deal: Deal,
     cluster: watch::Receiver<Arc<Cluster>>,
-    secrets: Secrets,
+    suppliers: Suppliers,
     /// Counts changes of secrets.
     changes: watch::Receiver<u64>,
     told: watch::Sender<Option<Arc<[PortStatus]>>>,
@@ -88,7 +87,10 @@ impl Keeper {
             deal,
             cluster: config.cluster.clone(),
             changes: config.secrets.changed(),
-            secrets: config.secrets.clone(),
+            suppliers: Suppliers {
+                secrets: config.secrets.clone(),
+                issues: config.issues.clone(),
+            },
             told: config.ports.clone(),
             own: listeners.own,
             taken: listeners.taken,
@@ -286,21 +288,18 @@ impl Keeper {
     }
 
     fn keep_certificate(&mut self, port: &mut Port) -> Result<Option<String>, String> {
-        let Some(tls) = &port.wanted.port.tls else {
+        if port.wanted.port.tls.is_none() {
             port.certificate = None;
             return Ok(None);
-        };
-        if tls.mode == TlsMode::Automatic {
-            return Err("certificates of the cluster's own CA are not built yet".to_owned());
         }
-        let Some(secret) = port.wanted.secret() else {
-            return Err("no secret is named for its certificate".to_owned());
-        };
+        let origin = Origin::of(&port.wanted, &self.resources)?;
         let certificate = match &mut port.certificate {
-            Some(certificate) => certificate,
-            none => none.insert(Certificate::of_secret(secret, &self.secrets)),
+            Some(certificate) => {
+                certificate.look(origin, &self.suppliers);
+                certificate
+            }
+            none => none.insert(Certificate::new(origin, &self.suppliers)),
         };
-        certificate.look(secret, &self.secrets);
         Ok(certificate.problem())
     }
 

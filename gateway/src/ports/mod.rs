@@ -9,6 +9,7 @@ mod rate;
 pub(crate) mod tls;
 mod wanted;
 
+pub use certificate::{IssuedPort, Issues};
 pub(crate) use keeper::Keeper;
 pub(crate) use rate::Rate;
 

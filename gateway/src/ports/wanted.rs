@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use catena_resources::{
     Resources,
-    listener::{Port, Protocol, ProxyProtocol, TlsMode},
+    listener::{Port, Protocol, ProxyProtocol},
 };
 
 /// A port, and the listener that it is of.
@@ -20,7 +20,7 @@ pub(crate) struct Fixed {
     pub address: Option<IpAddr>,
     pub protocol: Protocol,
     pub proxy: ProxyProtocol,
-    pub tls: Option<TlsMode>,
+    pub has_tls: bool,
 }
 
 impl Wanted {
@@ -30,15 +30,14 @@ impl Wanted {
             address: port.address,
             protocol: port.protocol,
             proxy: port.proxy_protocol,
-            tls: port.tls.as_ref().map(|tls| tls.mode),
+            has_tls: port.tls.is_some(),
         }
     }
 
     /// The secret of a certificate that somebody else keeps.
     pub fn secret(&self) -> Option<&str> {
         let tls = self.port.tls.as_ref()?;
-        let manual = tls.manual.as_ref().filter(|_| tls.mode == TlsMode::Manual);
-        manual.map(|manual| manual.secret_ref.as_str())
+        tls.manual.as_ref().map(|manual| manual.secret_ref.as_str())
     }
 }
 

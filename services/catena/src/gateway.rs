@@ -11,7 +11,7 @@ mod settings;
 use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use catena_authentication::Means;
-use catena_gateway::listener::Port;
+use catena_gateway::{listener::Port, ports::Issues};
 use catena_membership::{
     Cluster, ControlPlane, GatewayIncarnation, GatewayRegistration, GatewayVoice, process_token,
 };
@@ -34,6 +34,7 @@ use self::{
 use crate::{
     diagnostics::{self, Diagnostics, Reach, authentication::Authenticators},
     internal_tls,
+    issuing::ByControlPlane,
     relay::relay,
 };
 
@@ -73,6 +74,7 @@ async fn run_until_stopped(
     let directory = Directory::default();
     let (trigger, stop) = shutdown::shutdown();
     let secrets = Secrets::open(settings.secrets_dir.clone());
+    let issues: Arc<dyn Issues> = Arc::new(ByControlPlane::new(&control_plane, &security));
     let gateway = Process {
         cluster: relay(control_plane.watch(), directory.clone()),
         control_plane,
@@ -80,6 +82,7 @@ async fn run_until_stopped(
         security,
         stop,
         connections_max: ports::connections_max(),
+        issues: Some(issues),
         means: Arc::new(Means::new(secrets.clone(), settings.kubernetes.clone())),
         secrets,
         diagnostics,
@@ -121,6 +124,7 @@ struct Process {
     stop: Shutdown,
     connections_max: usize,
     secrets: Secrets,
+    issues: Option<Arc<dyn Issues>>,
     means: Arc<Means>,
     diagnostics: Diagnostics,
 }

@@ -8,6 +8,7 @@ mod diagnostics;
 mod first;
 mod gateway;
 mod internal_tls;
+mod issuing;
 mod kubernetes;
 mod manifests;
 mod relay;

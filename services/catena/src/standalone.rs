@@ -49,6 +49,7 @@ use crate::{
         gateway::{OfGateway, OfPorts},
     },
     gateway::ports,
+    issuing::ByOwnCa,
 };
 
 /// Runs a broker until it is told to stop.
@@ -124,6 +125,7 @@ async fn run_until_stopped(
         cluster: members.cluster.clone(),
         heard: members.voice.is_heard(),
         accusations,
+        issues: Some(Arc::new(ByOwnCa::in_directory(settings.ca_directory()))),
         means: Arc::new(Means::new(secrets.clone(), settings.kubernetes.clone())),
         secrets,
         ports: told,

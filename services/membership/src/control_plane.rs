@@ -91,9 +91,10 @@ impl ControlPlane {
         })
     }
 
-    /// Has the port of a listener signed for by the cluster's CA.
-    pub fn server_signer(&self, listener: String, port: u16) -> ServerSigner {
-        ServerSigner::new(self.endpoints.clone(), listener, port)
+    /// Has the port of a listener signed for by the cluster's CA, for the DNS names and IP addresses that its manifest asks
+    /// for: `names` are those that are expected.
+    pub fn server_signer(&self, listener: String, port: u16, names: Vec<String>) -> ServerSigner {
+        ServerSigner::new(self.endpoints.clone(), listener, port, names)
     }
 
     /// The cluster as it is told; version 0 until the first news. With the control plane away it stays as it is.

@@ -17,14 +17,21 @@ pub struct ServerSigner {
     turn: Turn,
     listener: String,
     port: u16,
+    names: Vec<String>,
 }
 
 impl ServerSigner {
-    pub(crate) fn new(endpoints: Endpoints, listener: String, port: u16) -> ServerSigner {
+    pub(crate) fn new(
+        endpoints: Endpoints,
+        listener: String,
+        port: u16,
+        names: Vec<String>,
+    ) -> ServerSigner {
         ServerSigner {
             turn: endpoints.turn(),
             listener,
             port,
+            names,
         }
     }
 }
@@ -35,6 +42,7 @@ impl Signer for ServerSigner {
             listener: self.listener.clone(),
             port: self.port.into(),
             request: request.into(),
+            names: self.names.clone(),
         };
         let mut client = self.turn.certificates();
         let signed = answer(client.sign_server(request)).await;

@@ -53,7 +53,11 @@ enum Action {
     /// Make a CA, where there is none
     Create,
     /// Show the CAs that are trusted, the one that signs first
-    Show,
+    Show {
+        /// Print their certificates, for the files that clients trust
+        #[arg(long)]
+        pem: bool,
+    },
     /// Print a token that lets one process join: it gets its first certificate for it
     Token {
         /// gateway or backend
@@ -103,7 +107,8 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             );
             show(&ca);
         }
-        Action::Show => show(&Ca::open(&secrets_dir)?),
+        Action::Show { pem: true } => print!("{}", Ca::open(&secrets_dir)?.trust_pem()),
+        Action::Show { pem: false } => show(&Ca::open(&secrets_dir)?),
         Action::Token { role, name, ttl } => {
             if role == Role::ControlPlane {
                 bail!(

@@ -99,6 +99,7 @@ impl<'a> Life<'a> {
             heard: registered.voice.is_heard(),
             accusations,
             secrets: process.secrets.clone(),
+            issues: process.issues.clone(),
             means: process.means.clone(),
             ports: told,
             connections_max: process.connections_max,

@@ -276,6 +276,13 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Where the CA of our own is, or is to be made.
+    pub fn ca_directory(&self) -> Option<PathBuf> {
+        self.secrets_dir.clone().or_else(|| self.data_dir.clone())
+    }
+}
+
 fn read_file(path: &Path) -> anyhow::Result<File> {
     Ok(config::read(path, KEYS)?)
 }

@@ -96,6 +96,7 @@ impl Certificates for Service {
             listener: name,
             port,
             request,
+            names,
         } = request.into_inner();
         let resources = self.0.following.told.borrow().resources.clone();
         let listener = resources.listeners().find(|(known, _)| *known == name);
@@ -106,6 +107,11 @@ impl Certificates for Service {
                 format!("port {port} of the listener {name:?} has no automatic certificate");
             return Err(Status::not_found(problem));
         };
+        if subject.names() != names {
+            return Err(Status::unavailable(format!(
+                "the listener {name:?} has changed, and not everybody has heard of it yet"
+            )));
+        }
         let issued = Some(sign(&authority, &subject, &terms, &request)?);
         info!(%me, listener = name, port, "signed for a listener");
         Ok(Response::new(proto::SignServerResponse { issued }))

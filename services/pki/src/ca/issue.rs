@@ -33,6 +33,12 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// The DNS names and IP addresses that it is for.
+    pub fn names(&self) -> Vec<String> {
+        let addresses = self.ip.iter().map(ToString::to_string);
+        self.dns.iter().cloned().chain(addresses).collect()
+    }
+
     /// A server with these names and IP addresses. The first is its common name too, if it is short enough.
     pub fn server<'a>(names: impl IntoIterator<Item = &'a str>) -> Subject {
         let mut subject = Subject::default();
