@@ -232,13 +232,10 @@ def check_flags(name, things):
                 continue
             role, *words = container["args"]
             given = {word.split("=")[0] for word in words} | {variable["name"] for variable in container.get("env", [])}
-            if role != "pub" and "--internal-tls" in flags(role) - given and name != "csi":
+            if role != "pub" and "--internal-tls" not in given:
                 problem(f"{name}: {called(thing)}", "does not say whether internal traffic is encrypted, and the binary asks for it")
             for word in given:
                 if word.startswith(("--", "CATENA_")) and word not in flags(role):
-                    # No released binary has internal TLS: its values are for those that do.
-                    if name == "csi" and word in ("--internal-tls", "--tls-cert", "--tls-key", "--tls-ca"):
-                        continue
                     problem(f"{name}: {called(thing)}", f"catena {role} has no {word}")
 
 
@@ -277,9 +274,7 @@ def check_taken(name, things):
         with open(f"{scratch}/resources/resources.yaml", "w", encoding="utf-8") as file:
             file.write("---\n".join(yaml.safe_dump(resource) for resource in resources(things)))
         command = [BINARY, "control-plane", "--store", "embedded", "--data-dir", f"{scratch}/data", "--listen", "127.0.0.1:0"]
-        command += ["--admin", "127.0.0.1:0", "--resources", f"{scratch}/resources"]
-        if "--internal-tls" in flags("control-plane"):
-            command += ["--internal-tls", "off"]
+        command += ["--admin", "127.0.0.1:0", "--resources", f"{scratch}/resources", "--internal-tls", "off"]
         environment = {**os.environ, "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
         process = subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         said = process.stdout.readline()

@@ -92,7 +92,7 @@ def schema():
         authorizations=resources("BrokerAuthorization"),
         secrets=entries(TEXT),
         configMaps=entries(TEXT),
-        internalTraffic=fields(mode=one_of("", "Off", "CsiDriver"), issuerRef=fields(name=TEXT, kind=TEXT, group=TEXT)),
+        internalTraffic=fields(mode=one_of("Off", "CsiDriver"), issuerRef=fields(name=TEXT, kind=TEXT, group=TEXT)),
         gateway=pods(),
         backend=pods(spares=number(0, 16), zones=entries(TEXT), minReadySeconds=number(0)),
         controlPlane=pods(replicas=number(1, 7), store=one_of("Etcd", "Embedded"), storage=storage),

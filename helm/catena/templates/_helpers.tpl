@@ -134,11 +134,11 @@ affinity: {{ toJson . }}
 
 {{- define "catena.isEncrypted" -}}{{- if eq .Values.internalTraffic.mode "CsiDriver" -}}yes{{- end -}}{{- end -}}
 
-{{/* Flags for the traffic between pods, as lines of a list. Nothing is said that a binary without them would refuse. */}}
+{{/* Flags for the traffic between pods, as lines of a list. */}}
 {{- define "catena.internalFlags" -}}
-{{- if eq .Values.internalTraffic.mode "Off" }}
+{{- if not (include "catena.isEncrypted" .) }}
 - --internal-tls=off
-{{- else if include "catena.isEncrypted" . }}
+{{- else }}
 - --internal-tls=on
 - --tls-cert=/etc/catena/internal/tls.crt
 - --tls-key=/etc/catena/internal/tls.key
