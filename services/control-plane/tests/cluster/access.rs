@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use catena_control_plane::{ControlPlane, Options, StartError, access::Access, store::Embedded};
+use catena_control_plane::{
+    ControlPlane, Options, StartError, Traffic, access::Access, store::Embedded,
+};
 use catena_proto::admin::v1::{self as proto, resources_client::ResourcesClient};
 use catena_resources::Place;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -111,6 +113,7 @@ fn options(admin: Access) -> Options {
         advertise: None,
         broker: broker(1, 1, NEVER),
         place: Place::Elsewhere,
+        traffic: Traffic::in_process(),
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use catena_chain::Member;
-use catena_control_plane::{ControlPlane, Options, access::Access};
+use catena_control_plane::{ControlPlane, Options, Traffic, access::Access};
 use catena_proto::admin::v1::{
     self as admin, retained_client::RetainedClient, sessions_client::SessionsClient,
 };
@@ -162,6 +162,7 @@ impl World {
             advertise: None,
             broker: broker(SHARDS as u16, 1, NEVER),
             place: Place::Elsewhere,
+            traffic: Traffic::in_process(),
         };
         let far = Arc::new(Far::new());
         let addresses = Directory::default();

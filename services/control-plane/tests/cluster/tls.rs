@@ -311,6 +311,7 @@ async fn nobody_plays_another_role_or_goes_by_another_name() {
         listener: "default".to_owned(),
         port: 8883,
         request: asked.into(),
+        names: Vec::new(),
     };
     let mut signs = CertificatesClient::new(of(&backend));
     denied(signs.sign_server(server.clone()).await.unwrap_err());
