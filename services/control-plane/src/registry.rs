@@ -370,16 +370,18 @@ impl Registry {
         }
     }
 
-    /// Uses a join token up, for a key: once, unless the same key asks again. It is remembered for `ttl`.
+    /// Uses a join token up, for a key: once, unless the same key asks again. It is remembered for `ttl`. `objection` says why
+    /// nobody new may use it.
     ///
     /// # Errors
-    /// [`Refused::Precondition`] when it was used for another.
+    /// [`Refused::Precondition`] when it was used for another, or with the objection.
     pub async fn use_token(
         &self,
         id: &str,
         name: &str,
         key: &str,
         ttl: Duration,
+        objection: Option<String>,
     ) -> Result<(), Refused> {
         let place = keys::join_token(id).map_err(Refused::Name)?;
         let used = (name.to_owned(), key.to_owned());
@@ -396,7 +398,11 @@ impl Registry {
                     );
                     return Err(Refused::Precondition(problem));
                 }
-                None => {}
+                None => {
+                    if let Some(objection) = objection {
+                        return Err(Refused::Precondition(objection));
+                    }
+                }
             }
             let lease = self.store.grant(ttl + TOKEN_MARGIN).await?;
             let write = Transaction {

@@ -53,17 +53,17 @@ impl Certificates for Service {
         }
         let me = Identity::new(cluster, token.role, name.clone());
         let me = me.map_err(|problem| Status::invalid_argument(problem.to_string()))?;
-        if token.name.is_none() && self.is_known(token.role, &name) {
-            return Err(refuse(format!(
+        let objection = (token.name.is_none() && self.is_known(token.role, &name)).then(|| {
+            format!(
                 "{me} is known already, and this token is for newcomers: make one with `catena ca token --name {name}`"
-            )));
-        }
+            )
+        });
         let key = key_id(&request).map_err(|error| refusal(&error))?;
         let ttl = token.expires().duration_since(now).unwrap_or_default();
         let used = self
             .0
             .registry
-            .use_token(token.id(), &name, &key, ttl)
+            .use_token(token.id(), &name, &key, ttl, objection)
             .await;
         used.map_err(|refused| {
             warn!(name, problem = %refused, "somebody may not join");

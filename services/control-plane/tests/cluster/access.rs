@@ -113,7 +113,7 @@ fn options(admin: Access) -> Options {
         advertise: None,
         broker: broker(1, 1, NEVER),
         place: Place::Elsewhere,
-        traffic: Traffic::in_process(),
+        traffic: Traffic::plain(),
     }
 }
 

@@ -162,7 +162,7 @@ impl World {
             advertise: None,
             broker: broker(SHARDS as u16, 1, NEVER),
             place: Place::Elsewhere,
-            traffic: Traffic::in_process(),
+            traffic: Traffic::plain(),
         };
         let far = Arc::new(Far::new());
         let addresses = Directory::default();

@@ -42,7 +42,7 @@ pub async fn start_at(store: Arc<dyn Store>, broker: Broker, listen: &str) -> Co
         advertise: None,
         broker,
         place: Place::Elsewhere,
-        traffic: catena_control_plane::Traffic::in_process(),
+        traffic: catena_control_plane::Traffic::plain(),
     };
     let control_plane = ControlPlane::start(store, options).await.unwrap();
     control_plane.reached().await;
