@@ -17,7 +17,7 @@ use catena_pki::{
 use catena_proto::internal::v1::{
     self as proto, certificates_client::CertificatesClient, membership_client::MembershipClient,
 };
-use catena_resources::Place;
+use catena_resources::{Broker, Place, Switch};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tonic::{
@@ -59,7 +59,7 @@ async fn replica(store: Arc<dyn Store>, secrets: &Path) -> Replica {
         cluster: "test".to_owned(),
         listen: "127.0.0.1:0".parse().unwrap(),
         advertise: None,
-        broker: broker(1, 1, NEVER),
+        broker: encrypted(),
         place: Place::Elsewhere,
         admin: Access::local("127.0.0.1:0".parse().unwrap()),
         traffic: Traffic {
@@ -74,6 +74,13 @@ async fn replica(store: Arc<dyn Store>, secrets: &Path) -> Replica {
         server,
         _automatic: automatic,
     }
+}
+
+/// A Broker that asks for encryption.
+fn encrypted() -> Broker {
+    let mut broker = broker(1, 1, NEVER);
+    broker.advanced.encrypt_internal_traffic = Switch::Enabled;
+    broker
 }
 
 /// One replica with its store and its CA.
@@ -400,7 +407,7 @@ async fn nobody_registers_in_plain_text_when_the_broker_forbids_it() {
         cluster: "test".to_owned(),
         listen: "127.0.0.1:0".parse().unwrap(),
         advertise: None,
-        broker: broker(1, 1, NEVER),
+        broker: encrypted(),
         place: Place::Elsewhere,
         admin: Access::local("127.0.0.1:0".parse().unwrap()),
         traffic: Traffic::plain(),

@@ -9,7 +9,7 @@ use catena_control_plane::{
 };
 use catena_membership::Cluster;
 use catena_proto::admin::v1::{self as admin, cluster_client::ClusterClient};
-use catena_resources::{Broker, Place, Seconds};
+use catena_resources::{Broker, Place, Seconds, Switch};
 use catena_slots::ShardId;
 use tempfile::TempDir;
 use tonic::transport::Channel;
@@ -21,9 +21,10 @@ pub const LIMIT: Duration = Duration::from_secs(40);
 /// A failure time-out that never ends within a test: what happens did not happen because of it.
 pub const NEVER: Duration = Duration::from_secs(60);
 
-/// A cluster of so many shards and replicas.
+/// A cluster of so many shards and replicas, whose traffic is plain text.
 pub fn broker(shards: u16, redundancy: u16, timeout: Duration) -> Broker {
     let mut broker = Broker::default();
+    broker.advanced.encrypt_internal_traffic = Switch::Disabled;
     broker.cardinality.backend_chain.workers = shards;
     broker.cardinality.backend_chain.redundancy_factor = redundancy;
     broker.advanced.failure_timeout_seconds = Seconds::from_millis(timeout.as_millis() as u64);
