@@ -1,7 +1,10 @@
 //! `catena ca`: the CA of a cluster, and tokens to join it.
 
 use std::{
-    path::PathBuf,
+    fs::{OpenOptions, Permissions},
+    io::{self, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, SystemTime},
 };
@@ -69,6 +72,9 @@ enum Action {
         /// How long it is good for, as 30m or 24h
         #[arg(long, value_name = "TIME", default_value = "24h")]
         ttl: GoDuration,
+        /// Write it to this file, which the owner alone may read, instead of printing it
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
     /// Replace the CA while the cluster runs
     ///
@@ -79,6 +85,19 @@ enum Action {
         #[arg(long)]
         finish: bool,
     },
+}
+
+/// Writes what nobody else is to read; also where the file is there already.
+fn keep(file: &Path, secret: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut opened = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(file)?;
+    opened.set_permissions(Permissions::from_mode(0o600))?;
+    opened.write_all(secret.as_bytes())
 }
 
 /// Runs `catena ca`.
@@ -109,7 +128,12 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         Action::Show { pem: true } => print!("{}", Ca::open(&secrets_dir)?.trust_pem()),
         Action::Show { pem: false } => show(&Ca::open(&secrets_dir)?),
-        Action::Token { role, name, ttl } => {
+        Action::Token {
+            role,
+            name,
+            ttl,
+            out,
+        } => {
             if role == Role::ControlPlane {
                 bail!(
                     "a replica of the control plane needs no token: it has the CA itself, with --secrets-dir"
@@ -119,7 +143,12 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
                 bail!("--ttl is {ttl}: it must be more than 0s, and 720h at most");
             }
             let ca = Ca::open(&secrets_dir)?;
-            println!("{}", Token::create(&ca, &cluster, role, name, ttl.0, now)?);
+            let token = Token::create(&ca, &cluster, role, name, ttl.0, now)?;
+            match out {
+                Some(file) => keep(&file, &format!("{token}\n"))
+                    .with_context(|| format!("--out {}", file.display()))?,
+                None => println!("{token}"),
+            }
         }
         Action::Rotate { finish } => {
             let ca = Ca::open(&secrets_dir)?;
@@ -143,5 +172,29 @@ fn show(ca: &Ca) {
     for (index, (fingerprint, until)) in ca.trusted().into_iter().enumerate() {
         let what = if index == 0 { "signs  " } else { "trusted" };
         println!("{what}  sha256 {}  until {until}", hex(&fingerprint));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    // Whoever can read a token can be the process that it is for, also where a file that all may read is there already.
+    #[test]
+    fn a_token_is_for_its_owner_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("token");
+        let mode = || fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+        keep(&file, "a long one").unwrap();
+        assert_eq!(mode(), 0o600);
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        keep(&file, "short").unwrap();
+        assert_eq!(
+            (mode(), fs::read_to_string(&file).unwrap()),
+            (0o600, "short".to_owned())
+        );
+        assert!(keep(&directory.path().join("no/token"), "x").is_err());
     }
 }
