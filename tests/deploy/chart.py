@@ -26,7 +26,7 @@ KUBERNETES = ("1.27", "1.32")
 # Secrets and config maps that the values name, and that the chart does not make.
 BROUGHT = {
     "external-etcd": {"etcd-client", "etcd-user"},
-    "cert-manager": {"secure-server", "users", "login-ca", "auth-ca", "broker-client", "test-user"},
+    "cert-manager": {"secure-server", "users", "login-ca", "auth-ca", "broker-client", "auth-headers", "test-user"},
     "node-port": {"server"},
 }
 LONG = "0123456789-a-name-that-is-as-long-as-helm-allows-it-x"
@@ -40,8 +40,10 @@ WRONG = [
     (["--set", "etcd.replicas=2"], "replicas"),
     (["--set", "backend.zones={a}"], "backend.zones has 1 zones"),
     (["--set", "internalTraffic.mode=CsiDriver"], "internalTraffic.issuerRef.name"),
-    (["--set", "broker.advanced.encryptInternalTraffic=Enabled"], "internalTraffic.mode"),
-    (["--set", "metrics.serviceMonitor.enabled=true"], "metrics.enabled"),
+    (["--set", "internalTraffic.mode=Off,broker.advanced.encryptInternalTraffic=Enabled"], "internalTraffic.mode"),
+    (["--set", "internalTraffic.mode=Plain"], "mode"),
+    (["--set", "metrics.enabled=true"], "metrics"),
+    (["--set", "priorityClass.value=2000000000"], "priorityClass"),
     (["--set", "listeners[0].name=x"], "listeners"),
     (["--set", "image.digest=latest"], "digest"),
 ]
@@ -129,7 +131,7 @@ def check_pods(name, things):
             for kind, key in (("secret", "secretName"), ("configMap", "name")):
                 if kind in volume and volume[kind][key] not in have:
                     problem(where, f"mounts {volume[kind][key]}, which nobody makes")
-        for container in spec["containers"]:
+        for container in [*spec.get("initContainers", []), *spec["containers"]]:
             security = container["securityContext"]
             if not security["readOnlyRootFilesystem"] or security["allowPrivilegeEscalation"] or security["capabilities"] != {"drop": ["ALL"]}:
                 problem(where, "is not of the restricted profile")
@@ -219,7 +221,7 @@ def resources(things):
 def flags(role, known={}):
     """The flags and variables that a command has."""
     if role not in known:
-        text = subprocess.run([BINARY, role, "--help"], text=True, capture_output=True, check=True).stdout
+        text = subprocess.run([BINARY, *role.split(), "--help"], text=True, capture_output=True, check=True).stdout
         known[role] = set(re.findall(r"--[a-z][a-z-]*", text)) | set(re.findall(r"CATENA_[A-Z_]+", text))
     return known[role]
 
@@ -227,12 +229,14 @@ def flags(role, known={}):
 def check_flags(name, things):
     """The binary has each flag and variable that it is given."""
     for thing, _, spec in pods(things):
-        for container in spec["containers"]:
+        for container in [*spec.get("initContainers", []), *spec["containers"]]:
             if container.get("command"):
                 continue
             role, *words = container["args"]
+            if role == "ca":
+                role, words = f"ca {words[0]}", words[1:]
             given = {word.split("=")[0] for word in words} | {variable["name"] for variable in container.get("env", [])}
-            if role != "pub" and "--internal-tls" not in given:
+            if role in ("gateway", "backend", "control-plane") and "--internal-tls" not in given:
                 problem(f"{name}: {called(thing)}", "does not say whether internal traffic is encrypted, and the binary asks for it")
             for word in given:
                 if word.startswith(("--", "CATENA_")) and word not in flags(role):
@@ -284,9 +288,65 @@ def check_taken(name, things):
             problem(name, f"the control plane does not take its resources:\n{wrong[-2000:]}")
 
 
+def check_authority(name, things):
+    """The CA of the pods is one that the broker takes, and only the control plane and those who make tokens have its key."""
+    mode = "Off" if name == "no-tls" else "CsiDriver" if name == "csi" else "OwnCa"
+    (ca,) = [thing for thing in things if thing["kind"] == "Secret" and thing["metadata"]["name"].endswith("-internal-ca")] or (None,)
+    if (ca is not None) != (mode == "OwnCa"):
+        return problem(name, f"has {'a' if ca else 'no'} CA of the pods with {mode}")
+    if ca is None:
+        return None
+    for thing, _, spec in pods(things):
+        for container in spec["containers"]:
+            has_key = any(mount["name"] == "internal-ca" for mount in container.get("volumeMounts", []))
+            if has_key != (container["name"] == "control-plane"):
+                problem(f"{name}: {called(thing)}", f"{container['name']} {'has' if has_key else 'lacks'} the key of the CA")
+    with tempfile.TemporaryDirectory(prefix="catena-chart-") as scratch:
+        os.makedirs(f"{scratch}/catena-ca")
+        for key, value in ca["data"].items():
+            with open(f"{scratch}/catena-ca/{key}", "wb") as file:
+                file.write(base64.b64decode(value))
+        words = ["--secrets-dir", scratch, "--role", "backend", "--name", "b", "--out", f"{scratch}/token"]
+        done = subprocess.run([BINARY, "ca", "token", *words], text=True, capture_output=True, check=False)
+        if done.returncode != 0:
+            problem(name, f"the broker does not take the CA of the pods: {done.stderr}")
+    return None
+
+
+def check_etcd(name, things):
+    """etcd and its client show each other certificates of one CA, for the names by which members are reached."""
+    secrets = {thing["metadata"]["name"].rsplit("-", 1)[-1]: thing["data"] for thing in things
+               if thing["kind"] == "Secret" and re.search("-etcd-(server|client)$", thing["metadata"]["name"])}  # fmt: skip
+    sets = [thing for thing in things if thing["kind"] == "StatefulSet" and thing["metadata"]["name"].endswith("-etcd")]
+    if not secrets or not sets:
+        if sets:
+            problem(name, "etcd speaks plain text")
+        return
+    (etcd,) = sets
+    words = " ".join(etcd["spec"]["template"]["spec"]["containers"][0]["args"])
+    with tempfile.TemporaryDirectory(prefix="catena-chart-") as scratch:
+        for who, data in secrets.items():
+            for key, value in data.items():
+                with open(f"{scratch}/{who}.{key}", "wb") as file:
+                    file.write(base64.b64decode(value))
+        for host in re.findall(r"=https://([^:,]+):2380", re.search("--initial-cluster=(\\S+)", words)[1]):
+            done = subprocess.run(["openssl", "verify", "-CAfile", f"{scratch}/client.ca.crt", "-purpose", "sslserver", "-verify_hostname", host,
+                                   f"{scratch}/server.tls.crt"], capture_output=True, check=False)  # fmt: skip
+            if done.returncode != 0:
+                problem(name, f"etcd's certificate is not for {host}")
+        done = subprocess.run(["openssl", "verify", "-CAfile", f"{scratch}/server.ca.crt", "-purpose", "sslclient", f"{scratch}/client.tls.crt"],
+                              capture_output=True, check=False)  # fmt: skip
+        if done.returncode != 0:
+            problem(name, "etcd does not believe the control plane")
+
+
 def check_certificate(name, things):
     """A certificate that the chart makes is for its Service, and of the CA that clients are told to trust."""
-    made = {thing["metadata"]["name"]: thing for thing in things if thing["kind"] == "Secret" and thing["type"] == "kubernetes.io/tls"}
+    made = {
+        thing["metadata"]["name"]: thing
+        for thing in things
+        if thing["kind"] == "Secret" and thing["type"] == "kubernetes.io/tls" and "-etcd-" not in thing["metadata"]["name"]
+    }
     trust = next((thing for thing in things if called(thing).startswith("ConfigMap/") and thing["metadata"]["name"].endswith("-trust")), None)
     for secret, thing in made.items():
         if secret.endswith("-ca"):
@@ -327,6 +387,8 @@ def main():
         check_size(name, things, values)
         check_flags(name, things)
         check_certificate(name, things)
+        check_authority(name, things)
+        check_etcd(name, things)
         check_taken(name, things)
     check_compose()
     check_units()

@@ -209,6 +209,9 @@ def chart_makes_a_cluster(docker, scratch):
             wait("the cluster to be whole again", is_whole)
         if docker("wait", name).stdout.strip() != "0":
             raise SystemExit(f"catena verify found something:\n{docker('logs', name).stdout}")
+        # What the probes of the chart ask.
+        for pod in sorted(cluster.catena):
+            wait(f"{pod} to be ready", lambda pod=pod: docker("exec", pod, "catena", "health", "--ready", check=False).returncode == 0)
     except SystemExit:
         for pod in docker("ps", "--all", "--format", "{{.Names}}").stdout.split():
             logs = docker("logs", "--tail", "5", pod, check=False)

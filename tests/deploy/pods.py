@@ -42,6 +42,8 @@ class Pods:
         self.docker, self.scratch, self.images = docker, scratch, images
         self.things = render(scratch)
         self.next_address = 10
+        # Pods of the broker that run.
+        self.catena = set()
         docker("network", "create", "--subnet", "10.99.0.0/24", NETWORK)
 
     def start(self):
@@ -49,7 +51,10 @@ class Pods:
         for thing in self.things:
             if thing["kind"] in ("Deployment", "StatefulSet"):
                 for index in range(thing["spec"]["replicas"]):
-                    self.run(f"{thing['metadata']['name']}-{index}", thing["spec"]["template"]["spec"], thing["spec"])
+                    name = f"{thing['metadata']['name']}-{index}"
+                    self.run(name, thing["spec"]["template"]["spec"], thing["spec"])
+                    if "etcd" not in name:
+                        self.catena.add(name)
 
     def test(self):
         """The pod of `helm test`, until it ends; its exit code."""
@@ -61,10 +66,20 @@ class Pods:
         self.docker("rm", name)
         return code, logs.stdout + logs.stderr
 
-    def run(self, name, spec, owner, restart="always"):
+    def run(self, name, spec, owner, restart="always", pod=None):
         (container,) = spec["containers"]
+        # What comes first in a pod ends before the rest begins, and leaves files in volumes that they share.
+        for first in spec.get("initContainers", []):
+            before = {**spec, "initContainers": [], "containers": [first]}
+            self.run(f"{name}-{first['name']}", before, {}, restart="no", pod=name)
+            code = self.docker("wait", f"{name}-{first['name']}").stdout.strip()
+            if code != "0":
+                logs = self.docker("logs", f"{name}-{first['name']}")
+                raise SystemExit(f"{first['name']} of {name} ended with {code}:\n{logs.stdout}{logs.stderr}")
+            self.docker("rm", f"{name}-{first['name']}")
+        pod = pod or name
         address, self.next_address = f"10.99.0.{self.next_address}", self.next_address + 1
-        known = {"metadata.name": name, "status.podIP": address, "spec.nodeName": f"node-{name}"}
+        known = {"metadata.name": pod, "status.podIP": address, "spec.nodeName": f"node-{pod}"}
         variables = {one["name"]: known[one["valueFrom"]["fieldRef"]["fieldPath"]] for one in container.get("env", [])}
         arguments = [re.sub(r"\$\((\w+)\)", lambda found: variables[found[1]], word) for word in container["args"]]
         command = ["run", "--detach", "--name", name, "--network", NETWORK, "--ip", address, "--restart", restart]
@@ -78,7 +93,7 @@ class Pods:
             command += ["--network-alias", alias]
         volumes = {volume["name"]: volume for volume in spec.get("volumes", [])}
         for mount in container.get("volumeMounts", []):
-            command += self.mount(mount, volumes[mount["name"]]) if mount["name"] in volumes else self.claim(name, mount)
+            command += self.mount(pod, mount, volumes[mount["name"]]) if mount["name"] in volumes else self.claim(name, mount)
         image = self.images["etcd" if "etcd" in container["image"] else "catena"]
         if container.get("command"):
             command += ["--entrypoint", container["command"][0]]
@@ -101,10 +116,14 @@ class Pods:
         os.chown(directory, 65532, 65532)
         return ["--volume", f"{directory}:{mount['mountPath']}"]
 
-    def mount(self, mount, volume):
+    def mount(self, pod, mount, volume):
         path = mount["mountPath"]
         if "emptyDir" in volume:
-            return ["--tmpfs", f"{path}:uid=65532,gid=65532,mode=0700"]
+            # It lives as long as the pod: a process that is started again finds what it has left.
+            directory = f"{self.scratch}/empty-{pod}-{mount['name']}"
+            os.makedirs(directory, exist_ok=True)
+            os.chown(directory, 65532, 65532)
+            return ["--volume", f"{directory}:{path}{':ro' if mount.get('readOnly') else ''}"]
         ((kind, source),) = [(kind, what) for kind, what in volume.items() if kind in ("secret", "configMap")]
         name = source.get("secretName", source.get("name"))
         (thing,) = [thing for thing in self.things if thing["kind"].lower() == kind.lower() and thing["metadata"]["name"] == name]

@@ -92,12 +92,13 @@ def schema():
         authorizations=resources("BrokerAuthorization"),
         secrets=entries(TEXT),
         configMaps=entries(TEXT),
-        internalTraffic=fields(mode=one_of("Off", "CsiDriver"), issuerRef=fields(name=TEXT, kind=TEXT, group=TEXT)),
+        internalTraffic=fields(mode=one_of("OwnCa", "CsiDriver", "Off"), caSecret=TEXT, issuerRef=fields(name=TEXT, kind=TEXT, group=TEXT)),
         gateway=pods(),
         backend=pods(spares=number(0, 16), zones=entries(TEXT), minReadySeconds=number(0)),
         controlPlane=pods(replicas=number(1, 7), store=one_of("Etcd", "Embedded"), storage=storage),
         etcd=pods(
             enabled=SWITCH,
+            tls=SWITCH,
             image=image(),
             replicas=one_of(1, 3, 5),
             storage=storage,
@@ -110,9 +111,10 @@ def schema():
                 username=TEXT,
             ),
         ),
-        networkPolicy=fields(enabled=SWITCH, clients=entries(ANYTHING)),
+        networkPolicy=fields(enabled=SWITCH, clients=entries(ANYTHING), prometheus=entries(ANYTHING)),
         rbac=fields(tokenReview=one_of("Auto", "Enabled", "Disabled")),
-        metrics=fields(enabled=SWITCH, serviceMonitor=fields(enabled=SWITCH, interval=TEXT, labels=ANYTHING)),
+        metrics=fields(serviceMonitor=fields(enabled=SWITCH, interval=TEXT, labels=ANYTHING)),
+        priorityClass=fields(create=SWITCH, value=number(-2147483648, 1000000000), preemptionPolicy=one_of("PreemptLowerPriority", "Never")),
         tests=fields(credentialsSecret=TEXT),
     )
     return json.dumps({"$schema": "http://json-schema.org/draft-07/schema#", **root, "$defs": definitions}, indent=1) + "\n"

@@ -76,8 +76,10 @@ imagePullSecrets:
   - name: {{ . }}
 {{- end }}
 {{- end }}
-{{- with .pods.priorityClassName }}
-priorityClassName: {{ . }}
+{{- if .pods.priorityClassName }}
+priorityClassName: {{ .pods.priorityClassName }}
+{{- else if .root.Values.priorityClass.create }}
+priorityClassName: {{ include "catena.priorityClass" .root }}
 {{- end }}
 topologySpreadConstraints:
   - topologyKey: kubernetes.io/hostname
@@ -132,19 +134,100 @@ affinity: {{ toJson . }}
 {{- toJson (dict "frontend" $frontend "backendChain" $chain) -}}
 {{- end -}}
 
-{{- define "catena.isEncrypted" -}}{{- if eq .Values.internalTraffic.mode "CsiDriver" -}}yes{{- end -}}{{- end -}}
+{{- define "catena.isEncrypted" -}}{{- if ne .Values.internalTraffic.mode "Off" -}}yes{{- end -}}{{- end -}}
 
-{{/* Flags for the traffic between pods, as lines of a list. */}}
+{{/* Flags for the traffic between pods, as lines of a list. Called with root and component. */}}
 {{- define "catena.internalFlags" -}}
-{{- if not (include "catena.isEncrypted" .) }}
+{{- $mode := .root.Values.internalTraffic.mode -}}
+{{- if eq $mode "Off" }}
 - --internal-tls=off
-{{- else }}
+{{- else if eq $mode "CsiDriver" }}
 - --internal-tls=on
 - --tls-cert=/etc/catena/internal/tls.crt
 - --tls-key=/etc/catena/internal/tls.key
 - --tls-ca=/etc/catena/internal/ca.crt
+{{- else if eq .component "control-plane" }}
+- --internal-tls=on
+- --secrets-dir=/etc/catena/secrets
+{{- else }}
+- --internal-tls=on
+- --join-token-file=/run/catena/token
+- --data-dir=/var/lib/catena
 {{- end }}
 {{- end -}}
+
+{{/* The secret with the CA of the pods. */}}
+{{- define "catena.internalCa" -}}
+{{- .Values.internalTraffic.caSecret | default (printf "%s-internal-ca" (include "catena.fullname" .)) -}}
+{{- end -}}
+
+{{/* A gateway or a backend makes itself a token, for which the control plane gives it its first certificate. The key of the CA is in this
+     container alone. Called with root and component. */}}
+{{- define "catena.join" -}}
+{{- if eq .root.Values.internalTraffic.mode "OwnCa" }}
+initContainers:
+  - name: join
+    image: {{ include "catena.image" (dict "root" .root "image" .root.Values.image) }}
+    imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+    args:
+      - ca
+      - token
+      - --secrets-dir=/etc/catena/secrets
+      - --cluster={{ .root.Values.clusterName }}
+      - --role={{ .component }}
+      - --name=$(POD_NAME)
+      - --ttl=1h
+      - --out=/run/catena/token
+    env:
+      - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+    resources: {requests: {cpu: 10m, memory: 16Mi}, limits: {memory: 64Mi}}
+    securityContext: {{- include "catena.containerSecurity" .root | nindent 6 }}
+    volumeMounts:
+      - {name: internal-ca, mountPath: /etc/catena/secrets/catena-ca, readOnly: true}
+      - {name: join, mountPath: /run/catena}
+{{- end }}
+{{- end -}}
+
+{{/* What a pod mounts for that, and of which volumes. */}}
+{{- define "catena.internalMounts" -}}
+{{- $mode := .root.Values.internalTraffic.mode -}}
+{{- if eq $mode "CsiDriver" }}
+- {name: internal, mountPath: /etc/catena/internal, readOnly: true}
+{{- else if and (eq $mode "OwnCa") (eq .component "control-plane") }}
+- {name: internal-ca, mountPath: /etc/catena/secrets/catena-ca, readOnly: true}
+{{- else if eq $mode "OwnCa" }}
+- {name: join, mountPath: /run/catena, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "catena.internalVolumes" -}}
+{{- if eq .root.Values.internalTraffic.mode "CsiDriver" }}
+{{ include "catena.internalVolume" . }}
+{{- else if eq .root.Values.internalTraffic.mode "OwnCa" }}
+- {name: internal-ca, secret: {secretName: {{ include "catena.internalCa" .root }}, defaultMode: 0440}}
+{{- if ne .component "control-plane" }}
+- {name: join, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Where a process says how it is: what Prometheus asks, and the probes. */}}
+{{- define "catena.healthPort" -}}
+{{- ((.Values.broker.diagnostics | default dict).metrics | default dict).prometheusPort | default 9600 | int -}}
+{{- end -}}
+
+{{/* Ready is: registered and configured; a backend also in its chains, or catching up as a learner. */}}
+{{- define "catena.probes" -}}
+startupProbe: {httpGet: {path: /healthz, port: metrics}, periodSeconds: 2, failureThreshold: 150}
+readinessProbe: {httpGet: {path: /readyz, port: metrics}, periodSeconds: 5, timeoutSeconds: 3, failureThreshold: 2}
+livenessProbe: {httpGet: {path: /healthz, port: metrics}, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6}
+{{- end -}}
+
+{{- define "catena.priorityClass" -}}
+{{- include "catena.short" (printf "%s-%s" .Release.Namespace (include "catena.fullname" .)) -}}
+{{- end -}}
+
+{{- define "catena.etcdScheme" -}}{{ ternary "https" "http" .Values.etcd.tls }}{{- end -}}
 
 {{/* Each pod's own certificate, by its name. */}}
 {{- define "catena.internalVolume" -}}
