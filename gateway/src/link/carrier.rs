@@ -88,12 +88,16 @@ impl<D: Dial> Carrier<D> {
 
     /// Takes the configuration that the worker has heard of.
     fn learn(&mut self) {
+        let now = self.worker.now();
         let is_news = self.with_link(|link, actions| {
-            let news = link.news.take();
-            news.map(|configuration| link.uplink.adopt(configuration, actions))
+            let news = link.news.take()?;
+            let was_whole = link.is_whole();
+            link.uplink.adopt(news, actions);
+            link.may_break(was_whole, now);
+            Some(())
         });
         if is_news.is_some() {
-            self.act(self.worker.now());
+            self.act(now);
         }
     }
 
@@ -166,7 +170,9 @@ impl<D: Dial> Carrier<D> {
             let clients = worker.clients.borrow();
             let is_closed = |conn| clients.is_closed(conn);
             self.with_link(|link, actions| {
+                let was_whole = link.is_whole();
                 link.receive(now, connection, message, is_closed, actions);
+                link.may_break(was_whole, millis(now));
             });
         }
         self.act(millis(now));
@@ -202,8 +208,9 @@ impl<D: Dial> Carrier<D> {
         }
         let now = worker.micros();
         self.with_link(|link, actions| {
-            link.breaks(millis(now));
+            let was_whole = link.is_whole();
             link.uplink.lost(line.connection, now, actions);
+            link.may_break(was_whole, millis(now));
         });
         self.act(millis(now));
     }

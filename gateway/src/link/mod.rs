@@ -143,9 +143,9 @@ impl Link {
         }
     }
 
-    /// A lane of it broke, at `now`.
-    fn breaks(&mut self, now: Now) {
-        if self.is_whole() {
+    /// Something may have broken a lane of it, at `now`; it `was_whole` before.
+    fn may_break(&mut self, was_whole: bool, now: Now) {
+        if was_whole && !self.is_whole() {
             self.broken_since.get_or_insert(now);
         }
     }
