@@ -174,11 +174,11 @@ impl proto::membership_server::Membership for Service {
 type Out<T> = mpsc::Sender<Result<T, Status>>;
 
 impl Service {
-    /// Refuses what the Broker forbids.
+    /// Refuses what the Broker forbids, once there is one.
     #[allow(clippy::result_large_err, reason = "tonic's own type")]
     fn may_register(&self, name: &str) -> Result<(), Status> {
-        let told = self.0.following.told.borrow().clone();
-        if told.version == 0 || self.0.traffic.allows(&told.broker) {
+        let view = self.0.following.view.borrow().clone();
+        if (view.broker.as_ref()).is_none_or(|broker| self.0.traffic.allows(broker)) {
             return Ok(());
         }
         warn!(
