@@ -34,7 +34,7 @@ impl Tracer {
     }
 
     /// An origin says something.
-    pub fn from_origin(&mut self, message: &FromOrigin) {
+    pub fn said(&mut self, message: &FromOrigin) {
         if !self.sampler.spans().are_wanted() {
             return;
         }

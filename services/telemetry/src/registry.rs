@@ -17,10 +17,13 @@ impl<F: Fn(&mut Samples) + Send + Sync> Source for F {
     }
 }
 
+/// A source, and what it is taken away by.
+type Numbered = (u64, Arc<dyn Source>);
+
 /// All sources of the process. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Registry {
-    sources: Arc<Mutex<Vec<(u64, Arc<dyn Source>)>>>,
+    sources: Arc<Mutex<Vec<Numbered>>>,
 }
 
 /// A source that counts for as long as this is held.

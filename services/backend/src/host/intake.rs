@@ -45,7 +45,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
             };
             match connection.poll_receive() {
                 Poll::Ready(Ok(message)) => {
-                    self.tracer.from_origin(&message);
+                    self.tracer.said(&message);
                     *work += match &message {
                         FromOrigin::Ops { batch, .. } => batch.ops.len(),
                         FromOrigin::Direct { publishes, .. } => publishes.len(),
