@@ -38,7 +38,7 @@ pub struct Authenticator {
 enum Way {
     X509(X509),
     ServiceAccountToken(ServiceAccountToken),
-    Custom(Custom),
+    Custom(Box<Custom>),
     Password(Password),
     Jwt(Box<Jwt>),
     /// A method without its settings, which no checked resource has: for it nothing is relevant.
@@ -65,7 +65,10 @@ impl Way {
             }
             Method::Custom => {
                 let settings = method.custom_settings.clone();
-                settings.map(|settings| Way::Custom(Custom::new(resource, settings, secrets)))
+                settings.map(|settings| {
+                    let custom = Custom::new(resource, settings, secrets);
+                    Way::Custom(Box::new(custom))
+                })
             }
             Method::Password => {
                 let settings = method.password_settings.clone();
