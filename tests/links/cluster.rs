@@ -230,6 +230,7 @@ impl Cluster {
             heard: self.heard.subscribe(),
             voice: Arc::new(self.told.clone()),
             pulse: Pulse::default(),
+            storage: None,
         });
         self.local.add(me, backend);
         let (local, mut stopped) = (self.local.clone(), self.stopped.clone());

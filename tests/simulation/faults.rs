@@ -24,6 +24,9 @@ impl<W: Workload> World<W> {
             .random
             .within(self.plan.timeout / 4, 4 * self.plan.timeout);
         let place = self.any_place();
+        if self.plan.disks && self.random.once_in(5) {
+            return self.disk_fault(long);
+        }
         match self.random.below(24) {
             0..=4 => {
                 let is_off = self.random.once_in(3);
@@ -78,6 +81,24 @@ impl<W: Workload> World<W> {
         }
     }
 
+    /// What happens to machines with disks.
+    fn disk_fault(&mut self, long: u64) {
+        let node = self.random.below(self.nodes.len());
+        match self.random.below(5) {
+            0..=1 => self.spoil(node, long),
+            2 => self.crash(Place::Node(node), long, true),
+            // All of them at once, or nearly.
+            _ => {
+                for node in 0..self.nodes.len() {
+                    let is_off = !self.random.once_in(4);
+                    let at = self.now + self.random.within(0, 60_000);
+                    let long = long + self.random.within(0, self.plan.timeout);
+                    self.schedule(at, Event::Crash { node, long, is_off });
+                }
+            }
+        }
+    }
+
     fn any_place(&mut self) -> Place {
         match self.random.below(8) {
             0 => Place::Control(self.random.below(self.control.len())),
@@ -101,7 +122,10 @@ impl<W: Workload> World<W> {
         self.forget_backlog(place);
         match place {
             Place::Gateway(gateway) => self.end_gateway(gateway),
-            Place::Node(node) => self.watch.died(self.now, self.nodes[node].incarnation),
+            Place::Node(node) => {
+                self.watch.died(self.now, self.nodes[node].incarnation);
+                self.end_disk(node, is_off);
+            }
             Place::Control(_) => {}
         }
         // The others are told at once, or find out.
@@ -136,7 +160,7 @@ impl<W: Workload> World<W> {
             Place::Node(node) => {
                 let keeps_name = self.plan.off == Some(Loosened::Chain(catena_chain::Rule::C1));
                 let process = self.nodes[node].process;
-                self.nodes[node] = self.new_node();
+                self.nodes[node] = self.new_node(node);
                 if keeps_name {
                     self.nodes[node].process = process;
                 }
@@ -245,7 +269,8 @@ impl<W: Workload> World<W> {
     fn outage(&mut self, long: u64) {
         // With clients it would end most of what can be checked.
         let is_whole = self.plan.kind == Kind::Writes && self.random.once_in(6);
-        let declares = self.random.once_in(2);
+        // What is on disks comes back, unless it is declared gone.
+        let declares = self.random.once_in(if self.plan.disks { 12 } else { 2 });
         for node in 0..self.nodes.len() {
             if is_whole || self.random.once_in(4) {
                 let is_off = self.random.once_in(3);
@@ -265,6 +290,7 @@ impl<W: Workload> World<W> {
         self.plan.ends_without_control = is_without_control;
         self.phase = Phase::Healing;
         self.network.speed_up();
+        self.mend_disks();
         for (a, b) in self.network.heal() {
             let (a, b) = pair(a, b);
             self.break_pair(a, b);
@@ -312,8 +338,9 @@ impl<W: Workload> World<W> {
                 let is_of_chain = configuration.position(member.id).is_some();
                 let epoch = replica.configuration().map(|c| c.epoch);
                 is_told |= is_of_chain && epoch == Some(configuration.epoch);
+                let keeps = node.volumes.is_none() || replica.checkpoint().is_some();
                 self.health(Place::Node(index)).is_up
-                    && (!is_of_chain || replica.status().is_some())
+                    && (!is_of_chain || (replica.status().is_some() && keeps))
             });
             let knows_all = configuration.head().is_some_and(|head| {
                 let node = self.node_at(head.incarnation);

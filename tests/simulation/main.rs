@@ -9,6 +9,7 @@
 
 mod admin;
 mod control;
+mod disks;
 mod faults;
 mod gateway;
 mod mqtt;
@@ -41,6 +42,7 @@ struct Outcome {
     trace: u64,
     commits: u64,
     empty_starts: u64,
+    disk_starts: u64,
     commands: u64,
     ended_without_control: bool,
 }
@@ -61,6 +63,7 @@ fn run_with<W: Workload>(plan: Plan) -> Result<Outcome, Violation> {
         trace: world.watch.trace(),
         commits: world.watch.commits,
         empty_starts: world.watch.empty_starts(),
+        disk_starts: world.watch.disk_starts(),
         commands: world.commands_done,
         ended_without_control: world.plan.ends_without_control,
     })
@@ -108,13 +111,14 @@ fn sweep(kind: Kind, test: &str, default: u64) {
         number("CATENA_SIM_SEEDS").unwrap_or(default)
     };
     let outcomes = parallel(first..first + count, |seed| (seed, run(kind, seed, None)));
-    let (mut commits, mut empty, mut commands, mut without_control) = (0, 0, 0, 0);
+    let (mut commits, mut empty, mut disk, mut commands, mut without_control) = (0, 0, 0, 0, 0);
     let mut failed = Vec::new();
     for (seed, outcome) in outcomes {
         match outcome {
             Ok(outcome) => {
                 commits += outcome.commits;
                 empty += u64::from(outcome.empty_starts > 0);
+                disk += u64::from(outcome.disk_starts > 0);
                 commands += outcome.commands;
                 without_control += u64::from(outcome.ended_without_control);
             }
@@ -122,8 +126,8 @@ fn sweep(kind: Kind, test: &str, default: u64) {
         }
     }
     println!(
-        "{count} seeds, {commits} commits, {commands} commands of administrators; in {empty} a shard started empty, {without_control} \
-         ended without a control plane"
+        "{count} seeds, {commits} commits, {commands} commands of administrators; in {empty} a shard started empty, in {disk} from \
+         a disk, {without_control} ended without a control plane"
     );
     if let Some(first) = failed.first() {
         let (all, seed) = (
@@ -136,6 +140,7 @@ fn sweep(kind: Kind, test: &str, default: u64) {
         );
     }
     assert!(commits > count * 50, "next to nothing was committed");
+    assert!(count < 50 || disk > 0, "no shard ever went on from a disk");
     let is_administered = kind == Kind::Clients && count >= 50;
     assert!(
         !is_administered || commands > count,

@@ -9,6 +9,7 @@ use catena_topology::{GatewayIncarnation, Heartbeat, Progress};
 
 use crate::{
     control::{Content, node_name},
+    disks::Volumes,
     network::Place,
     parcel::{End, Event, Parcel, Speech},
     plan::Loosened,
@@ -39,6 +40,10 @@ pub struct Node<W: Workload> {
     pub hangs_until: Vec<u64>,
     /// What waits for such a thread.
     frozen: Vec<(usize, Input<W::Machine>)>,
+    /// Its disk, if it keeps anything.
+    pub volumes: Option<Volumes<W>>,
+    /// Disks that failed within a step.
+    pub failed: Vec<(usize, Input<W::Machine>)>,
 }
 
 impl<W: Workload> Node<W> {
@@ -52,8 +57,9 @@ impl<W: Workload> Node<W> {
 }
 
 impl<W: Workload> World<W> {
-    pub fn new_node(&mut self) -> Node<W> {
+    pub fn new_node(&mut self, node: usize) -> Node<W> {
         self.next_process += 1;
+        let volumes = self.open_volume(node);
         Node {
             process: self.next_process,
             incarnation: None,
@@ -67,6 +73,8 @@ impl<W: Workload> World<W> {
             received: vec![0; self.plan.shards()],
             hangs_until: vec![0; self.plan.shards()],
             frozen: Vec::new(),
+            volumes,
+            failed: Vec::new(),
         }
     }
 
@@ -79,11 +87,17 @@ impl<W: Workload> World<W> {
             snapshot_part_bytes: self.plan.snapshot_part,
             learner_bytes_max: self.plan.learner_bytes,
             offloads_snapshots: self.plan.offloads_snapshots,
+            keeps: self.nodes[node].volumes.is_some(),
             switches: self.plan.off.map(Loosened::switches).unwrap_or_default(),
             ..Options::default()
         };
         let replica = |shard| Replica::new(ShardId(shard as u16), incarnation, options);
-        let replicas = (0..self.plan.shards()).map(replica).collect();
+        let mut replicas: Vec<_> = (0..self.plan.shards()).map(replica).collect();
+        for (shard, replica) in replicas.iter_mut().enumerate() {
+            if let Some(kept) = self.take_found(node, shard) {
+                replica.keep(kept);
+            }
+        }
         self.nodes[node].incarnation = Some(incarnation);
         self.nodes[node].replicas = replicas;
         self.trace(|| format!("node {node} is {incarnation:?}"));
@@ -105,6 +119,7 @@ impl<W: Workload> World<W> {
             self.step(node, shard, Input::ControlPlane { is_reachable });
             self.step(node, shard, Input::Tick);
         }
+        self.tend_disks(node);
         if beats {
             if self.now - self.nodes[node].heard_control > self.plan.timeout / 2 {
                 // Another process may hear it.
@@ -124,7 +139,8 @@ impl<W: Workload> World<W> {
         let me = &mut self.nodes[node];
         let Some(incarnation) = me.incarnation else {
             let process = me.process;
-            return Speech::RegisterNode { process };
+            let kept = self.kept(node);
+            return Speech::RegisterNode { process, kept };
         };
         let reports = std::mem::take(&mut me.reports);
         let me = &self.nodes[node];
@@ -205,6 +221,12 @@ impl<W: Workload> World<W> {
             } if self.nodes[node].is(incarnation) => {
                 self.step(node, shard, Input::Decoded(decoded));
             }
+            Parcel::Disk {
+                incarnation,
+                shard,
+                store,
+                work,
+            } => self.disk_worked(node, incarnation, shard, store, work),
             Parcel::ToOrigin { wire, message } => self.answer(wire, message),
             Parcel::Closed { end, name } => self.closed(end, name),
             Parcel::NodeRegistered {
@@ -277,6 +299,7 @@ impl<W: Workload> World<W> {
         }
         self.outputs = outputs;
         self.watch_replica(node, shard);
+        self.tell_failed(node);
     }
 
     /// A shard's thread goes on.
@@ -364,8 +387,7 @@ impl<W: Workload> World<W> {
                     },
                 );
             }
-            // Without disks.
-            Output::Keep(_) => {}
+            Output::Keep(keep) => self.do_keep(node, shard, keep),
             Output::Commanded { id, outcome } => self.commanded(node, id, outcome),
             Output::Report(report) => self.nodes[node].reports.push(report),
             Output::Alarm(alarm) => self.fail(format!("node {node} shard {shard}: {alarm:?}")),

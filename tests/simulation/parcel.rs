@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use catena_chain::{
-    Incarnation,
+    Incarnation, StoreId,
     message::{ConnectionId, Envelope, FromOrigin, Report, ToOrigin},
     snapshot::{Decoded, Encoded},
 };
 use catena_slots::ShardId;
-use catena_topology::Heartbeat;
+use catena_topology::{Heartbeat, topology::Kept};
 
 use crate::{
     control::{Answer, Ask, Content},
+    disks::Work,
     network::Place,
     workload::Workload,
 };
@@ -85,6 +86,13 @@ pub enum Parcel<W: Workload> {
         shard: usize,
         decoded: Decoded<W::Machine>,
     },
+    /// A thread of the disk has come to something.
+    Disk {
+        incarnation: Incarnation,
+        shard: usize,
+        store: StoreId,
+        work: Work,
+    },
     /// To the control plane.
     Speech(Speech),
     /// A process of the control plane hands on to the leader what is the leader's.
@@ -129,6 +137,7 @@ pub enum Parcel<W: Workload> {
 pub enum Speech {
     RegisterNode {
         process: u64,
+        kept: Vec<Kept>,
     },
     Heartbeat {
         heartbeat: Box<Heartbeat>,
@@ -167,6 +176,12 @@ pub enum Event<W: Workload> {
     },
     Break(Place, Place),
     Fault,
+    /// A node's process ends; with `is_off` its machine too.
+    Crash {
+        node: usize,
+        long: u64,
+        is_off: bool,
+    },
     Restart(Place),
     Resume(Place),
     HealPlace(Place),

@@ -21,6 +21,8 @@ pub enum Loosened {
     C14,
     /// Writes to the store compare nothing.
     C15,
+    /// Any disk is gone on from, whatever it is of.
+    C63,
     /// A report counts in any epoch.
     C33,
     /// A learner that is lost is not dropped.
@@ -93,6 +95,8 @@ pub struct Plan {
     pub learner_bytes: usize,
     /// Snapshots are made and read by other threads.
     pub offloads_snapshots: bool,
+    /// Nodes keep what they have on disks.
+    pub disks: bool,
     pub kind: Kind,
 }
 
@@ -134,6 +138,11 @@ impl Plan {
             snapshot_part: random.within(64, 4_096) as usize,
             learner_bytes: random.within(1_500, 60_000) as usize,
             offloads_snapshots: random.once_in(2),
+            disks: match off {
+                None => Random::new(seed ^ 0xd15c).once_in(2),
+                // The other rules were there before disks, and are found out without them.
+                Some(off) => matches!(off, Loosened::Chain(Rule::C62) | Loosened::C63),
+            },
             kind,
         };
         // Where a rule matters at all.

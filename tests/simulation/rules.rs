@@ -141,6 +141,16 @@ const NEEDED: &[Needed] = &[
         "gateways that are not live are admitted",
     ),
     needed(
+        Loosened::Chain(Rule::C62),
+        500,
+        "an entry counts before it is durable",
+    ),
+    needed(
+        Loosened::C63,
+        500,
+        "whatever a disk has of the shard is gone on from, also a learner's or that of an earlier chain",
+    ),
+    needed(
         Loosened::Shard(F::F3),
         500,
         "ops of earlier connections and sessions are taken",
@@ -193,6 +203,10 @@ fn kind(violation: &str) -> &'static str {
         (
             "started empty",
             "a shard that starts empty although its state lives",
+        ),
+        (
+            "on the disk of",
+            "a shard that starts empty although it is on a disk",
         ),
         ("left out of", "a chain without any holder of its state"),
         ("acknowledged and lost", "an acknowledged op that is lost"),

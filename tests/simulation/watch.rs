@@ -7,7 +7,7 @@ use catena_slots::ShardId;
 use catena_topology::Rule;
 
 use crate::{
-    control::Content,
+    control::{Content, node_name},
     network::Place,
     workload::{Life, Violation, Workload},
     world::{START, World},
@@ -48,6 +48,12 @@ impl Watch {
 
     pub fn step(&mut self, now: u64, rule: Rule, shard: ShardId) {
         self.steps.push((now - START, rule, shard));
+    }
+
+    /// How often a shard has gone on from a disk.
+    pub fn disk_starts(&self) -> u64 {
+        let from_disk = |(_, rule, _): &&(u64, Rule, ShardId)| *rule == Rule::FoundFromDisk;
+        self.steps.iter().filter(from_disk).count() as u64
     }
 
     /// How often a shard has lawfully started empty.
@@ -242,6 +248,43 @@ impl<W: Workload> World<W> {
                 ));
                 return;
             }
+        }
+        let has_committed = self
+            .watch
+            .committed
+            .contains_key(&(shard, before.generation));
+        let kept = before.chain.iter().find_map(|member| {
+            let node = *self.store.place_of.get(&member.incarnation)?;
+            let record = self.store.content().topology.nodes.get(&node_name(node))?;
+            (self.disk_is_sound(node) && !record.gone).then_some(node)
+        });
+        if let (true, Some(node)) = (has_committed, kept) {
+            self.fail(format!(
+                "shard {shard} started empty although it is on the disk of node {node}"
+            ));
+        }
+    }
+
+    /// Whoever goes on from its disk has what it is named for `[C-63]`.
+    pub fn watch_disk_start(&mut self, shard: usize) {
+        let content = self.store.content().clone();
+        let Some(configuration) = content.configuration(shard) else {
+            return;
+        };
+        let founder = configuration
+            .head()
+            .and_then(|head| self.node_at(head.incarnation));
+        // One that died since comes back, and is founded again.
+        let has_it = founder.is_none_or(|node| {
+            node.replica(shard).is_none_or(|replica| {
+                replica
+                    .configuration()
+                    .is_none_or(|known| known.epoch < configuration.epoch)
+                    || replica.status().is_some()
+            })
+        });
+        if !has_it {
+            self.fail(format!("{configuration:?} has nothing to go on from"));
         }
     }
 

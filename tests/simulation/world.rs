@@ -2,14 +2,16 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BinaryHeap, HashMap},
+    sync::Arc,
 };
 
-use catena_chain::{CommandId, Output};
+use catena_chain::{CommandId, Entry, Output};
 use catena_topology::GatewayIncarnation;
 
 use crate::{
     control::{Process, Store},
+    disks::Disk,
     gateway::Gateway,
     network::{Fate, Network, Place},
     node::Node,
@@ -39,6 +41,10 @@ pub struct World<W: Workload> {
     pub control: Vec<Process>,
     pub nodes: Vec<Node<W>>,
     pub gateways: Vec<Gateway<W>>,
+    /// By node; none where nothing is kept.
+    pub disks: Vec<Disk>,
+    /// What records on disks stand for.
+    pub entries: HashMap<u64, Arc<Entry<W::Machine>>>,
     pub health: BTreeMap<Place, Health>,
     pub wires: BTreeMap<u64, Wire>,
     pub next_wire: u64,
@@ -82,6 +88,8 @@ impl<W: Workload> World<W> {
             control: Vec::new(),
             nodes: Vec::new(),
             gateways: Vec::new(),
+            disks: Vec::new(),
+            entries: HashMap::new(),
             health: BTreeMap::new(),
             wires: BTreeMap::new(),
             next_wire: 0,
@@ -112,8 +120,11 @@ impl<W: Workload> World<W> {
             is_up: true,
             ..Health::default()
         };
+        if self.plan.disks {
+            self.new_disks();
+        }
         for index in 0..self.plan.nodes {
-            let node = self.new_node();
+            let node = self.new_node(index);
             self.nodes.push(node);
             self.health.insert(Place::Node(index), up);
         }
@@ -259,6 +270,10 @@ impl<W: Workload> World<W> {
             Event::Own { gateway, event } => self.own(gateway, event),
             Event::Break(a, b) => self.break_pair(a, b),
             Event::Fault => self.fault(),
+            Event::Crash { node, long, is_off } if self.phase == Phase::Faults => {
+                self.crash(Place::Node(node), long, is_off);
+            }
+            Event::Crash { .. } => {}
             Event::Restart(place) => self.restart(place),
             Event::Resume(place) => self.resume(place),
             Event::HealPlace(place) => self.heal_place(place),
@@ -282,6 +297,7 @@ impl<W: Workload> World<W> {
             return;
         }
         let beats = health.ticks.is_multiple_of(3);
+        self.make_room();
         match place {
             Place::Node(node) => self.tick_node(node, beats),
             Place::Gateway(gateway) => self.tick_gateway(gateway, beats),

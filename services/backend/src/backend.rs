@@ -24,6 +24,7 @@ use crate::{
     host::{Host, News, Parts},
     limits::{ARRIVALS, FROM_ORIGIN_MESSAGES, NEWS, STREAM_ENVELOPES, TO_ORIGIN_MESSAGES},
     pulse::Pulse,
+    storage::Storage,
     voice::Voice,
 };
 
@@ -41,6 +42,8 @@ pub struct Options {
     pub voice: Arc<dyn Voice>,
     /// Where heartbeats read what shards say of themselves.
     pub pulse: Pulse,
+    /// Where replicas keep what they hold; `None`: in memory alone.
+    pub storage: Option<Storage>,
 }
 
 /// The way in, for servers and for others in this process. Cheap to clone.
@@ -60,6 +63,7 @@ pub struct Shards {
     heard: watch::Receiver<bool>,
     voice: Arc<dyn Voice>,
     pulse: Pulse,
+    storage: Option<Storage>,
 }
 
 /// Somebody reaches a shard.
@@ -85,6 +89,7 @@ impl Backend {
                     heard: options.heard.clone(),
                     voice: options.voice.clone(),
                     pulse: options.pulse.clone(),
+                    storage: options.storage.clone(),
                 };
                 (sender, shards)
             })
@@ -225,6 +230,7 @@ impl Shards {
             beat: self.pulse.add(shard),
             tracing: self.pulse.tracing(),
             voice: self.voice.clone(),
+            storage: self.storage.clone(),
             dial: running.dial.clone(),
             reach: running.reach.clone(),
         });

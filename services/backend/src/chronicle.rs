@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use catena_chain::{Epoch, Generation, ReplicaId, Role};
+use catena_chain::{Beginning, Epoch, Generation, ReplicaId, Role};
 use catena_replicated::Replica;
 use catena_slots::ShardId;
 use tracing::{debug, error, info, warn};
@@ -58,7 +58,8 @@ impl Chronicle {
         }
         if self.has_state != has_state {
             self.has_state = has_state;
-            self.tell_state(has_state, configuration.generation);
+            let is_from_disk = matches!(configuration.began, Beginning::Disk(_));
+            self.tell_state(has_state, configuration.generation, is_from_disk);
         }
         is_new_epoch
     }
@@ -85,13 +86,16 @@ impl Chronicle {
         }
     }
 
-    fn tell_state(&mut self, has_state: bool, generation: Generation) {
+    fn tell_state(&mut self, has_state: bool, generation: Generation, is_from_disk: bool) {
         let (shard, epoch, role) = (self.shard, self.epoch.0, self.role);
         let replica = self.seat.map_or(0, |seat| seat.0);
         match (has_state, self.snapshot.take()) {
             (true, Some((since, bytes))) => {
                 let ms = since.elapsed().as_millis() as u64;
                 info!(%shard, epoch, replica, role, bytes, ms, "installed a snapshot");
+            }
+            (true, None) if is_from_disk => {
+                info!(%shard, epoch, replica, role, "goes on from its disk");
             }
             (true, None) if generation > FIRST => error!(
                 %shard, epoch, replica, role, generation = generation.0,

@@ -5,6 +5,7 @@
 
 mod inquiry;
 mod intake;
+mod keeping;
 mod outputs;
 
 use std::{
@@ -29,7 +30,7 @@ use tokio::{
 };
 use tracing::{error, warn};
 
-use self::inquiry::Inquiries;
+use self::{inquiry::Inquiries, keeping::Keeping};
 use crate::{
     chronicle::Chronicle,
     limits::{ORIGINS_MAX, STREAMS_MAX, TICKS_PER_TIMEOUT},
@@ -38,6 +39,7 @@ use crate::{
     peer::Peer,
     pulse::Beat,
     ready::{Key, Ready},
+    storage::Storage,
     stream::Stream,
     tracer::Tracer,
     voice::Voice,
@@ -75,6 +77,8 @@ pub(crate) struct Parts<D, R> {
     pub beat: Arc<Beat>,
     pub tracing: Tracing,
     pub voice: Arc<dyn Voice>,
+    /// `None`: nothing is kept.
+    pub storage: Option<Storage>,
     pub dial: D,
     pub reach: R,
 }
@@ -104,6 +108,9 @@ pub(crate) struct Host<D: Dial, R: Reach> {
     /// One was begun in this turn.
     is_offloading: bool,
     inquiries: Inquiries,
+    keeping: Option<Keeping>,
+    /// How many members a chain is to have.
+    redundancy: usize,
     to_send: ToSend,
     told: Told,
     /// Whether the replica has had an input since it settled.
@@ -141,13 +148,22 @@ impl<D: Dial, R: Reach> Host<D, R> {
         let options = Options {
             timeout_micros: parts.timeout.as_micros() as u64,
             offloads_snapshots: true,
+            keeps: parts.storage.is_some(),
             ..Options::default()
         };
         let started = Instant::now();
         let tick_every = parts.timeout / TICKS_PER_TIMEOUT;
+        let mut replica = Replica::new(parts.shard, parts.me, options);
+        let keeping = parts.storage.map(|storage| {
+            let found = storage.take(parts.shard).map(|recovered| {
+                replica.keep(recovered.kept);
+                recovered.state
+            });
+            Keeping::new(parts.shard, storage, found)
+        });
         Host {
             shard: parts.shard,
-            replica: Replica::new(parts.shard, parts.me, options),
+            replica,
             started,
             at: started,
             now: Now::default(),
@@ -164,6 +180,8 @@ impl<D: Dial, R: Reach> Host<D, R> {
             snapshots: JoinSet::new(),
             is_offloading: false,
             inquiries: Inquiries::default(),
+            keeping,
+            redundancy: usize::MAX,
             to_send: ToSend::default(),
             told: Told::default(),
             is_touched: false,
@@ -207,6 +225,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
                 Err(error) => error!(shard = %self.shard, %error, "a snapshot came to nothing"),
             }
         }
+        self.hear_disk(cx);
         if self.tick_at <= self.at {
             self.tick();
         }
@@ -272,6 +291,8 @@ impl<D: Dial, R: Reach> Host<D, R> {
 
     /// Tells the replica what is new.
     fn take_cluster(&mut self, cluster: &Cluster) {
+        let chain = &cluster.broker.cardinality.backend_chain;
+        self.redundancy = usize::from(chain.redundancy_factor);
         if cluster.gateways_version > self.told.gateways {
             self.told.gateways = cluster.gateways_version;
             self.handle(Input::Gateways {
@@ -296,6 +317,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
 
     /// After a new configuration: whom we are to stay in touch with.
     fn look_around(&mut self) {
+        self.tend_asides();
         for (member, neighbour) in &mut self.neighbours {
             let is_near = is_near(&self.replica, *member);
             if is_near != neighbour.is_near() {
@@ -308,6 +330,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
     fn tick(&mut self) {
         self.handle(Input::Tick);
         self.beat.ticked(&self.replica);
+        self.tend_disk();
         self.tick_at = self.at + self.tick_every;
         self.neighbours.retain(|_, neighbour| !neighbour.is_over());
         self.origins.retain(|_, connection| connection.tick());

@@ -19,6 +19,7 @@
 //!     heard: is_heard,
 //!     voice,
 //!     pulse: Pulse::default(),
+//!     storage: None,
 //! });
 //! let local = Local::default();
 //! local.add(me, backend);
@@ -46,10 +47,12 @@ mod origin;
 mod peer;
 mod pulse;
 mod ready;
+pub mod storage;
 mod stream;
 mod tracer;
 mod voice;
 
 pub use backend::{Backend, Options, Shards};
 pub use pulse::{Counts, Held, Measured, Pulse};
+pub use storage::{Storage, StorageError, StorageOptions};
 pub use voice::Voice;

@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::Context;
-use catena_backend::{Backend, Options, Pulse, Shards};
+use catena_backend::{Backend, Options, Pulse, Shards, Storage};
 use catena_chain::Incarnation;
 use catena_membership::{Cluster, ControlPlane, NodeRegistration, process_token};
 use catena_pki::{Keeping, Security};
@@ -24,6 +24,7 @@ use catena_runtime::{
     telemetry::{self, Logs},
     threads::{self, Thread},
 };
+use catena_secrets::Secrets;
 use catena_transport::{Directory, GrpcDial, GrpcReach, serve};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -37,6 +38,7 @@ use crate::{
     },
     internal_tls,
     relay::relay,
+    storage,
 };
 
 /// How long the process waits to be in no chain when it is told to end.
@@ -75,8 +77,8 @@ async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<Exi
         }
     };
     let control_plane = internal_tls::client(&settings.control_plane, &security)?;
-    let me = tokio::select! {
-        me = register(&control_plane, &settings) => me,
+    let (storage, me) = tokio::select! {
+        begun = begin(&control_plane, &settings) => begun?,
         signal = signals.next() => {
             info!(signal, "stopped before it was registered");
             return Ok(ExitCode::SUCCESS);
@@ -105,6 +107,7 @@ async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<Exi
         heard: voice.is_heard(),
         voice,
         pulse: pulse.clone(),
+        storage,
     });
     announce(&settings)?;
     let (stop, stopped) = shutdown::shutdown();
@@ -150,13 +153,49 @@ async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
+/// Opens the data directory and registers; `None` for the first: nothing is to be kept.
+async fn begin(
+    control_plane: &ControlPlane,
+    settings: &Settings,
+) -> anyhow::Result<(Option<Storage>, Incarnation)> {
+    // What is found on the disk is told at the registration; how it is kept, the Broker says.
+    let mut watch = control_plane.watch();
+    let cluster = watch.wait_for(|cluster| cluster.version > 0).await?.clone();
+    let storage = open_storage(&cluster, settings).await?;
+    let me = register(control_plane, settings, storage.as_ref()).await;
+    Ok((storage, me))
+}
+
+async fn open_storage(cluster: &Cluster, settings: &Settings) -> anyhow::Result<Option<Storage>> {
+    let Some(persistence) = &cluster.broker.persistence else {
+        return Ok(None);
+    };
+    let secrets = Secrets::open(settings.secrets_dir.clone());
+    let storage = storage::open(storage::Wanted {
+        data_dir: &settings.data_dir,
+        persistence: Some(persistence),
+        secrets: &secrets,
+        has_neighbours: true,
+    })
+    .await?;
+    if let Some(name) = persistence.encryption.key_secret_ref.clone() {
+        tokio::spawn(storage::follow_key(storage.clone(), secrets, name));
+    }
+    Ok(Some(storage))
+}
+
 /// Registers, and waits for the first news: how long a time-out is, is part of them.
-async fn register(control_plane: &ControlPlane, settings: &Settings) -> Incarnation {
+async fn register(
+    control_plane: &ControlPlane,
+    settings: &Settings,
+    storage: Option<&Storage>,
+) -> Incarnation {
     let registration = NodeRegistration {
         name: settings.name.clone(),
         zone: settings.zone.clone(),
         addresses: settings.addresses.clone(),
         process: process_token(),
+        kept: storage.map(Storage::kept).unwrap_or_default(),
     };
     let me = control_plane.register_node(registration).await;
     // It ends only with the control plane's client, which we hold.

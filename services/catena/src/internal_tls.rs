@@ -1,6 +1,9 @@
 //! `--internal-tls` and what goes with it: how a process speaks to the others of its cluster.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context, bail};
 use catena_control_plane::Traffic;
@@ -73,7 +76,8 @@ pub struct Join {
     )]
     join_token_file: Option<PathBuf>,
 
-    /// Where the certificate and its key are kept; made if it is not there
+    /// Where the certificate and its key are kept, and by a backend what it holds, if the Broker asks for persistence; made
+    /// if it is not there
     #[arg(
         long,
         value_name = "DIR",
@@ -81,6 +85,13 @@ pub struct Join {
         default_value = "/var/lib/catena"
     )]
     data_dir: PathBuf,
+}
+
+impl Join {
+    /// What a process keeps is there.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
 }
 
 /// On or off.

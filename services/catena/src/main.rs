@@ -13,6 +13,7 @@ mod kubernetes;
 mod manifests;
 mod relay;
 mod standalone;
+mod storage;
 
 use std::process::ExitCode;
 

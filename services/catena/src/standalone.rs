@@ -227,7 +227,7 @@ fn announce(
     match &settings.data_dir {
         Some(directory) => writeln!(
             out,
-            "resources are kept in {}; sessions and messages are in memory, and gone when the broker stops",
+            "sessions, messages and resources are kept in {}",
             directory.display()
         )?,
         None => writeln!(

@@ -68,6 +68,8 @@ pub struct Newcomer {
     pub process: Process,
     pub zone: Option<Zone>,
     pub addresses: Vec<String>,
+    /// What it found on its disk `[C-63]`.
+    pub kept: Vec<Kept>,
 }
 
 impl NodeRecord {
@@ -82,7 +84,7 @@ impl NodeRecord {
             partition: None,
             draining: false,
             gone: false,
-            kept: Vec::new(),
+            kept: newcomer.kept,
         }
     }
 
@@ -161,6 +163,7 @@ mod tests {
             process: Process(process),
             zone: Some(Zone("a".to_owned())),
             addresses: vec!["host:9702".to_owned()],
+            kept: Vec::new(),
         }
     }
 

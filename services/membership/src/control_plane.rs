@@ -182,6 +182,7 @@ impl ControlPlane {
             zone: None,
             addresses: Vec::new(),
             process: 0,
+            kept: Vec::new(),
         });
         tokio::spawn(speaking::node(NodeSpeaker {
             endpoints: self.endpoints.clone(),
@@ -235,6 +236,7 @@ impl NodeRegistration {
             zone: self.zone.clone(),
             addresses: self.addresses.clone(),
             process: process_bytes(self.process),
+            kept: self.kept.iter().map(crate::wire::kept_message).collect(),
         }
     }
 }

@@ -11,6 +11,7 @@
 //!         zone: None,
 //!         addresses: vec!["backend-0:9702".to_owned()],
 //!         process: catena_membership::process_token(),
+//!         kept: Vec::new(),
 //!     })
 //!     .await;
 //! let voice = control_plane.node_voice("backend-0".to_owned(), incarnation, Said::default);

@@ -1,5 +1,7 @@
 //! Who registers.
 
+use catena_topology::topology::Kept;
+
 /// A backend process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeRegistration {
@@ -11,6 +13,8 @@ pub struct NodeRegistration {
     pub addresses: Vec<String>,
     /// Made once at the process's start: see [`process_token`].
     pub process: u128,
+    /// What it found on its disk, complete, when it started `[C-63]`.
+    pub kept: Vec<Kept>,
 }
 
 /// A gateway process.

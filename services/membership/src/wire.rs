@@ -10,7 +10,7 @@ use catena_chain::{
 use catena_proto::internal::v1 as proto;
 use catena_resources::{Kind, Resource, ResourceId};
 use catena_slots::ShardId;
-use catena_topology::{GatewayIncarnation, Progress};
+use catena_topology::{GatewayIncarnation, Progress, topology::Kept};
 
 pub use crate::signers::terms;
 use crate::{cluster::Cluster, voice::PortStatus};
@@ -228,6 +228,27 @@ pub fn progress(message: &proto::Progress) -> Result<Progress, Malformed> {
         received: message.received,
         last: message.last,
         committed: message.committed,
+    })
+}
+
+/// What a disk has, as a message.
+pub fn kept_message(kept: &Kept) -> proto::Kept {
+    proto::Kept {
+        shard: kept.shard.0.into(),
+        generation: kept.generation.0,
+        replica: kept.replica.0,
+    }
+}
+
+/// What a disk has, from a message.
+///
+/// # Errors
+/// [`Malformed`] for a shard that cannot be.
+pub fn kept(message: &proto::Kept) -> Result<Kept, Malformed> {
+    Ok(Kept {
+        shard: shard(message.shard)?,
+        generation: Generation(message.generation),
+        replica: ReplicaId(message.replica),
     })
 }
 

@@ -256,6 +256,8 @@ fn next(
             }
             catena_topology::next(&topology, observed, wanted)
         }
+        Some(Loosened::C63) => from_any_disk(topology, observed)
+            .or_else(|| catena_topology::next(topology, observed, wanted)),
         Some(Loosened::C34) => catena_topology::next(topology, observed, wanted)
             .filter(|step| !matches!(step.rule, Rule::DropSyncedLearner | Rule::DropLearner)),
         Some(Loosened::C35) => {
@@ -268,6 +270,36 @@ fn next(
         }
         _ => catena_topology::next(topology, observed, wanted),
     }
+}
+
+/// Without C-63: when nobody of a chain is live, anything that a disk has of the shard is gone on from.
+fn from_any_disk(topology: &Topology, observed: &Observed) -> Option<Step> {
+    topology.chains.values().find_map(|chain| {
+        let configuration = &chain.configuration;
+        let is_there = |id| observed.standing(topology, chain, id).is_live();
+        if configuration.chain.iter().any(|member| is_there(member.id)) {
+            return None;
+        }
+        let (name, node, kept) = topology.nodes.iter().find_map(|(name, node)| {
+            let is_live = observed.sight(name, node.incarnation) == Sight::Live;
+            let mut kept = node.kept.iter().filter(|kept| {
+                kept.shard == configuration.shard && kept.generation == configuration.generation
+            });
+            Some((name, node, kept.next().filter(|_| is_live)?))
+        })?;
+        let is_its_own = configuration
+            .members()
+            .any(|member| member.incarnation == node.incarnation);
+        let founded = chain.from_disk(kept.replica, name, node.incarnation);
+        (!is_its_own).then(|| Step {
+            rule: Rule::FoundFromDisk,
+            change: Change::Chain(founded),
+            requires: vec![
+                Precondition::Leadership,
+                Precondition::ChainEpoch(configuration.shard, Some(chain.epoch())),
+            ],
+        })
+    })
 }
 
 /// Without C-13: of a chain whose members are all lost, all but one are left out.

@@ -9,7 +9,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use catena_chain::{Configuration, Incarnation, ReplicaId, message::Report};
 use catena_slots::ShardId;
-use catena_topology::{GatewayIncarnation, GatewayName, Liveness, NodeName, Step, Topology};
+use catena_topology::{
+    GatewayIncarnation, GatewayName, Liveness, NodeName, Step, Topology, topology::Kept,
+};
 
 pub use store::Store;
 
@@ -30,12 +32,26 @@ pub struct Content {
 /// What a process asks of the store.
 #[derive(Debug, Clone)]
 pub enum Ask {
-    RegisterNode { node: usize, process: u64 },
-    RegisterGateway { gateway: usize, process: u64 },
-    KeepGateway { incarnation: u64 },
+    RegisterNode {
+        node: usize,
+        process: u64,
+        kept: Vec<Kept>,
+    },
+    RegisterGateway {
+        gateway: usize,
+        process: u64,
+    },
+    KeepGateway {
+        incarnation: u64,
+    },
     Campaign,
-    Renew { term: u64 },
-    Write { term: u64, step: Box<Step> },
+    Renew {
+        term: u64,
+    },
+    Write {
+        term: u64,
+        step: Box<Step>,
+    },
     Read,
 }
 

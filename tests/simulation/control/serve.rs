@@ -22,9 +22,13 @@ impl<W: Workload> World<W> {
         let lease = self.now + self.plan.timeout * LEASE_TENTHS / 10;
         let before = self.store.content().revision;
         let said = match ask {
-            Ask::RegisterNode { node, process } => {
+            Ask::RegisterNode {
+                node,
+                process,
+                kept,
+            } => {
                 let zone = self.plan.zones.then(|| Zone(format!("zone-{}", node % 2)));
-                let incarnation = self.store.register_node(node, process, zone);
+                let incarnation = self.store.register_node(node, process, zone, kept);
                 Said::Node {
                     node,
                     process,
@@ -106,6 +110,8 @@ impl<W: Workload> World<W> {
             if rule == Rule::StartEmpty {
                 self.watch_empty_start(&before, shard.index());
                 self.workload.lost(shard);
+            } else if rule == Rule::FoundFromDisk {
+                self.watch_disk_start(shard.index());
             } else {
                 self.watch_change(&before, shard.index());
             }
@@ -182,8 +188,13 @@ impl<W: Workload> World<W> {
     /// Somebody speaks to a process of the control plane: what is the leader's is handed on to it.
     pub fn control_hears(&mut self, from: Place, control: usize, speech: Speech) {
         match (from, speech) {
-            (Place::Node(node), Speech::RegisterNode { process }) => {
-                self.ask(control, Ask::RegisterNode { node, process });
+            (Place::Node(node), Speech::RegisterNode { process, kept }) => {
+                let ask = Ask::RegisterNode {
+                    node,
+                    process,
+                    kept,
+                };
+                self.ask(control, ask);
             }
             (Place::Gateway(gateway), Speech::RegisterGateway { process }) => {
                 self.ask(control, Ask::RegisterGateway { gateway, process });

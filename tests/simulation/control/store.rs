@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use catena_chain::Incarnation;
-use catena_topology::{GatewayIncarnation, GatewayName, Node, Precondition, Step, Zone};
+use catena_topology::{
+    GatewayIncarnation, GatewayName, Node, Precondition, Step, Zone, topology::Kept,
+};
 
 use crate::{
     control::{Content, node_name},
@@ -47,7 +49,13 @@ impl Store {
     }
 
     /// The incarnation of a process: the revision that registered it `[C-1]`.
-    pub fn register_node(&mut self, node: usize, process: u64, zone: Option<Zone>) -> Incarnation {
+    pub fn register_node(
+        &mut self,
+        node: usize,
+        process: u64,
+        zone: Option<Zone>,
+        kept: Vec<Kept>,
+    ) -> Incarnation {
         if let Some((known, incarnation)) = self.nodes.get(&node)
             && *known == process
         {
@@ -56,9 +64,12 @@ impl Store {
         let content = self.change();
         let incarnation = Incarnation(content.revision);
         let nodes = &mut content.topology.nodes;
-        let fresh = Node::new(incarnation, zone.clone());
+        let fresh = Node {
+            kept: kept.clone(),
+            ..Node::new(incarnation, zone.clone())
+        };
         let record = nodes.entry(node_name(node)).or_insert(fresh);
-        record.register(incarnation, zone, Vec::new());
+        record.register(incarnation, zone, kept);
         self.nodes.insert(node, (process, incarnation));
         self.place_of.insert(incarnation, node);
         incarnation

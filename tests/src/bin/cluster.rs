@@ -152,6 +152,7 @@ impl Arguments {
             gateway_workers: self.gateway_workers,
             cores: self.cores.clone(),
             ports: self.ports.clone(),
+            keeps: false,
             hosts: false,
             on_localhost: true,
             internal_tls: self.internal_tls,

@@ -25,6 +25,8 @@ pub struct Plan {
     pub cores: Option<String>,
     /// Where gateways listen; those beyond the list, and ports that are 0: the system chooses.
     pub ports: Vec<u16>,
+    /// Whether backends keep what they hold on disk.
+    pub keeps: bool,
     /// Whether each process gets a host of its own that can be cut off.
     pub hosts: bool,
     /// Whether to be on 127.0.0.1, which is easy to type, rather than on an address of one's own.
@@ -48,6 +50,7 @@ impl Default for Plan {
             gateway_workers: None,
             cores: None,
             ports: Vec::new(),
+            keeps: false,
             hosts: false,
             on_localhost: false,
             internal_tls: false,

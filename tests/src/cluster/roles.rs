@@ -68,6 +68,10 @@ pub fn control_plane(
          --cluster test --partitions {} --workers {} --redundancy {} --failure-timeout-ms {}",
         plan.partitions, plan.workers, plan.redundancy, plan.failure_timeout_ms
     ));
+    if plan.keeps {
+        let resources = broker(plan, directory);
+        words.extend(["--resources".to_owned(), text(&resources)]);
+    }
     words.extend(if plan.internal_tls {
         ["--secrets-dir".to_owned(), text(&secrets(directory))]
     } else {
@@ -122,6 +126,25 @@ fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
+/// The manifest of a Broker with persistence.
+fn broker(plan: &Plan, directory: &Path) -> PathBuf {
+    let resources = directory.join("resources");
+    let traffic = if plan.internal_tls {
+        "Enabled"
+    } else {
+        "Disabled"
+    };
+    let manifest = format!(
+        "apiVersion: catena.dev/v1\nkind: Broker\nmetadata: {{name: default}}\nspec:\n  \
+         cardinality: {{backendChain: {{partitions: {}, workers: {}, redundancyFactor: {}}}}}\n  \
+         advanced: {{encryptInternalTraffic: {traffic}}}\n  persistence: {{maxSize: 1Gi}}\n",
+        plan.partitions, plan.workers, plan.redundancy
+    );
+    std::fs::create_dir_all(&resources).expect("the directory can be written");
+    std::fs::write(resources.join("broker.yaml"), manifest).expect("the directory can be written");
+    resources
+}
+
 /// A backend. It listens on ports that the system chooses.
 pub fn backend(
     plan: &Plan,
@@ -134,6 +157,10 @@ pub fn backend(
         "backend --name {name} --listen {listen} --control-plane {control}"
     ));
     words.extend(joins(plan, directory, "backend", name));
+    if plan.keeps && !plan.internal_tls {
+        let data = directory.join(format!("{name}-data"));
+        words.extend(["--data-dir".to_owned(), text(&data)]);
+    }
     if let Some(threads) = plan.threads {
         words.extend(["--threads".to_owned(), threads.to_string()]);
     }

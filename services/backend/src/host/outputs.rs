@@ -95,8 +95,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
                     self.snapshots.spawn_blocking(decode);
                     self.is_offloading = true;
                 }
-                // Nothing is kept yet: the options say so.
-                Output::Keep(_) => {}
+                Output::Keep(keep) => self.keep(keep),
                 Output::Report(report) => {
                     debug!(shard = %self.shard, ?report, "reports");
                     self.voice.report(report);

@@ -69,6 +69,7 @@ fn a_replica_that_diverged_is_reported_and_begins_anew() {
             message: Message::Append {
                 nonce,
                 last: checkpoint.index,
+                durable: None,
                 entries: vec![Arc::new(checkpoint)],
             },
         };

@@ -142,6 +142,7 @@ impl World {
             heard: self.control_plane.subscribe(),
             voice: self.heard.clone(),
             pulse: pulse.clone(),
+            storage: None,
         });
         let local = self.local.clone();
         local.add(Incarnation(incarnation), Party::Host(backend.clone()));

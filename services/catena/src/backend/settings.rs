@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs},
+    path::PathBuf,
     thread,
 };
 
@@ -58,6 +59,10 @@ pub struct Arguments {
     #[arg(long, value_name = "ZONE", env = "CATENA_ZONE")]
     zone: Option<String>,
 
+    /// Where secrets are: the key of persistence.encryption.keySecretRef is in DIR/NAME/key
+    #[arg(long, value_name = "DIR", env = "CATENA_SECRETS_DIR")]
+    secrets_dir: Option<PathBuf>,
+
     /// Threads that run shards [default: one per core]
     #[arg(long, value_name = "N", env = "CATENA_THREADS")]
     threads: Option<u16>,
@@ -91,6 +96,9 @@ pub struct Settings {
     pub name: String,
     pub control_plane: Vec<String>,
     pub zone: Option<String>,
+    /// Where replicas keep what they hold, if the Broker asks for it.
+    pub data_dir: PathBuf,
+    pub secrets_dir: Option<PathBuf>,
     /// One per thread.
     pub listeners: Vec<TcpListener>,
     /// Where others reach each of them.
@@ -137,6 +145,8 @@ impl Settings {
             name: arguments.name,
             control_plane: arguments.control_plane,
             zone: arguments.zone,
+            data_dir: arguments.join.data_dir().to_owned(),
+            secrets_dir: arguments.secrets_dir,
             addresses: listeners.iter().map(address).collect::<Result<_, _>>()?,
             listeners,
             internal_tls: arguments.internal_tls,

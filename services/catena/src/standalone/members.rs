@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use catena_backend::{Backend, Options, Pulse, Shards};
+use catena_backend::{Backend, Options, Pulse, Shards, Storage};
 use catena_chain::Incarnation;
 use catena_control_plane::{self as server, Catalogue, store::Embedded};
 use catena_membership::{
@@ -16,12 +16,14 @@ use catena_membership::{
     process_token,
 };
 use catena_resources::{Broker, Place};
+use catena_secrets::Secrets;
 use catena_telemetry::traces::sampler::Tracing;
 use catena_transport::{Directory, Local};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::settings::Settings;
+use crate::storage;
 
 /// The names of the one backend and of the one gateway, and of their cluster.
 const NAME: &str = "standalone";
@@ -51,12 +53,19 @@ impl Members {
         let local = Local::default();
         let control_plane = control_plane(settings, &local).await?;
         let client = ControlPlane::new(vec![control_plane.endpoint()])?;
+        let mut cluster = client.watch();
+        let told = cluster
+            .wait_for(|cluster| cluster.version > 0)
+            .await?
+            .clone();
+        let storage = open_storage(settings, &told).await?;
         let registration = NodeRegistration {
             name: NAME.to_owned(),
             zone: None,
             // Only this process reaches it.
             addresses: Vec::new(),
             process: process_token(),
+            kept: storage.as_ref().map(Storage::kept).unwrap_or_default(),
         };
         let me = client.register_node(registration).await;
         let registration = GatewayRegistration {
@@ -65,7 +74,6 @@ impl Members {
         };
         let gateway = client.register_gateway(registration).await;
         let voice = client.gateway_voice(NAME.to_owned(), gateway);
-        let mut cluster = client.watch();
         let is_laid_out = |cluster: &Arc<Cluster>| cluster.layout.is_some();
         // It ends only with the client, which its tasks hold.
         let laid_out = cluster.wait_for(is_laid_out).await?.clone();
@@ -80,7 +88,8 @@ impl Members {
         }
         let pulse = Pulse::default();
         pulse.trace(tracing);
-        let (backend, shards) = backend(settings, &client, me, cluster.clone(), pulse.clone())?;
+        let keeps = (pulse.clone(), storage);
+        let (backend, shards) = backend(settings, &client, me, cluster.clone(), keeps)?;
         local.add(me, backend);
         Ok(Members {
             control_plane,
@@ -101,7 +110,7 @@ fn backend(
     client: &ControlPlane,
     me: Incarnation,
     cluster: watch::Receiver<Arc<Cluster>>,
-    pulse: Pulse,
+    (pulse, storage): (Pulse, Option<Storage>),
 ) -> anyhow::Result<(Backend, Vec<Shards>)> {
     let heart = pulse.clone();
     let voice = Arc::new(client.node_voice(NAME.to_owned(), me, move || heart.said()));
@@ -114,7 +123,29 @@ fn backend(
         heard: voice.is_heard(),
         voice,
         pulse,
+        storage,
     }))
+}
+
+/// With a data directory, what shards hold is kept there.
+async fn open_storage(settings: &Settings, cluster: &Cluster) -> anyhow::Result<Option<Storage>> {
+    let Some(data_dir) = &settings.data_dir else {
+        return Ok(None);
+    };
+    let secrets = Secrets::open(settings.secrets_dir.clone());
+    let persistence = cluster.broker.persistence.as_ref();
+    let storage = storage::open(storage::Wanted {
+        data_dir,
+        persistence,
+        secrets: &secrets,
+        has_neighbours: false,
+    })
+    .await?;
+    let name = persistence.and_then(|persistence| persistence.encryption.key_secret_ref.clone());
+    if let Some(name) = name {
+        tokio::spawn(storage::follow_key(storage.clone(), secrets, name));
+    }
+    Ok(Some(storage))
 }
 
 async fn control_plane(

@@ -96,7 +96,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", env = "CATENA_WORKERS")]
     workers: Option<u16>,
 
-    /// Where resources and the topology are kept; made if it is not there. Sessions and messages are not kept yet
+    /// Where sessions, messages and resources are kept; made if it is not there. Without it all is in memory
     #[arg(long, value_name = "DIR", env = "CATENA_DATA_DIR")]
     data_dir: Option<PathBuf>,
 

@@ -6,6 +6,7 @@ use catena_chain::Incarnation;
 use catena_membership::{Cluster, wire};
 use catena_pki::{Peer, Role};
 use catena_proto::internal::v1::{self as proto, membership_client::MembershipClient};
+use catena_slots::SHARDS_MAX;
 use catena_topology::{GatewayIncarnation, NodeName, Zone};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
@@ -329,10 +330,22 @@ pub fn newcomer(
     if let Some(zone) = &registration.zone {
         check_text("zone", zone)?;
     }
+    if registration.kept.len() > SHARDS_MAX {
+        return Err(Status::invalid_argument(
+            "kept: more than there can be shards",
+        ));
+    }
+    let kept = registration
+        .kept
+        .iter()
+        .map(wire::kept)
+        .collect::<Result<_, _>>();
+    let kept = kept.map_err(|malformed| Status::invalid_argument(malformed.to_string()))?;
     let newcomer = Newcomer {
         process: process_of(&registration.process)?,
         zone: registration.zone.map(Zone),
         addresses: registration.addresses,
+        kept,
     };
     Ok((NodeName(registration.name), newcomer))
 }

@@ -50,6 +50,7 @@ impl Node {
             zone: None,
             addresses: vec![port.local_addr().unwrap().to_string()],
             process: process_token(),
+            kept: Vec::new(),
         };
         let incarnation = control_plane.register_node(registration).await;
         let leaving = Arc::new(AtomicBool::new(false));

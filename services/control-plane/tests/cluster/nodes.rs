@@ -24,6 +24,7 @@ fn registration(name: &str, process: u128) -> NodeRegistration {
         zone: Some("a".to_owned()),
         addresses: vec!["127.0.0.1:1".to_owned()],
         process,
+        kept: Vec::new(),
     }
 }
 
@@ -45,6 +46,7 @@ async fn registers_in_order(store: Arc<dyn Store>) {
         zone: None,
         addresses: vec![],
         process: 1_u128.to_be_bytes().to_vec().into(),
+        kept: vec![],
     };
     let request = proto::RegisterNodeRequest {
         registration: Some(late.clone()),

@@ -144,6 +144,7 @@ fn registration(name: &str) -> NodeRegistration {
         zone: None,
         addresses: vec!["127.0.0.1:9".to_owned()],
         process: process_token(),
+        kept: Vec::new(),
     }
 }
 
@@ -155,6 +156,7 @@ fn asks(name: &str) -> proto::RegisterNodeRequest {
             zone: None,
             addresses: registration.addresses,
             process: registration.process.to_be_bytes().to_vec().into(),
+            kept: Vec::new(),
         }),
     }
 }

@@ -174,7 +174,8 @@ impl<M: Machine> Replica<M> {
         let mut given_up = None;
         if self.role.is_tail && self.role.successor.is_some() {
             let is_alone = self.join.phase == Phase::CatchingUp;
-            if is_alone && state.log.bytes() > self.options.learner_bytes_max {
+            // What is not committed is kept whatever becomes of the learner.
+            if is_alone && state.log.exceeds(through, self.options.learner_bytes_max) {
                 // Too far behind: it takes another snapshot, and one that had its snapshot is dropped when it stalls [C-34].
                 given_up = self.down.give_up(self.now);
                 self.join.transfer = None;
@@ -401,7 +402,12 @@ impl<M: Machine> Replica<M> {
                 self.install.installed_in = Some(configuration.epoch);
                 let clock = Clock::resuming(decoded.header.at, self.now);
                 let generation = configuration.generation;
-                self.state = Some(State::new(generation, machine, decoded.header.end, clock));
+                let mut state = State::new(generation, machine, decoded.header.end, clock);
+                if self.options.keeps || self.up.above.is_some() {
+                    // It is the state that the tail had applied: that is committed once it is durable [C-62].
+                    state.commit = 0;
+                }
+                self.state = Some(state);
                 self.begin_store(false, outputs);
             }
             None => outputs.push(Output::Alarm(Alarm::BadSnapshot {

@@ -65,9 +65,20 @@ impl<M: Machine> Log<M> {
         self.base.index + self.kept.len() as u64
     }
 
-    /// Bytes of what is kept.
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    /// Whether the entries through `index` have more than `bytes`.
+    pub fn exceeds(&self, index: Index, bytes: usize) -> bool {
+        if self.bytes <= bytes {
+            return false;
+        }
+        let mut sum = 0;
+        let through = self
+            .kept
+            .iter()
+            .take_while(|kept| kept.entry.index <= index);
+        through.into_iter().any(|kept| {
+            sum += kept.weight;
+            sum > bytes
+        })
     }
 
     /// Where the log ends.

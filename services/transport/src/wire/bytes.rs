@@ -1,9 +1,11 @@
 //! Messages as bytes, and back.
 
-use bytes::{Buf, BufMut};
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, Bytes};
 use catena_chain::message::Message;
 use catena_proto::internal::v1 as proto;
-use catena_replicated::{Envelope, FromOrigin, ToOrigin};
+use catena_replicated::{Entry, Envelope, FromOrigin, ToOrigin};
 use catena_slots::ShardId;
 use prost::Message as _;
 
@@ -119,4 +121,17 @@ pub fn decode_envelope(mut bytes: impl Buf) -> Result<Envelope, Malformed> {
         return Ok(envelope);
     }
     chain::received(proto::Envelope::decode(bytes).map_err(|_| NO_PROTOBUF)?)
+}
+
+/// Writes an entry of the log, as it is kept on disk: as it travels too.
+pub fn encode_entry(entry: &Arc<Entry>, bytes: &mut impl BufMut) {
+    hot::put(entry, bytes);
+}
+
+/// Reads an entry of the log. What is large in it are slices of `bytes`.
+///
+/// # Errors
+/// [`Malformed`] for anything else.
+pub fn decode_entry(bytes: &Bytes) -> Result<Arc<Entry>, Malformed> {
+    hot::entry(bytes)
 }

@@ -11,8 +11,8 @@ mod link;
 mod op;
 
 pub use self::bytes::{
-    decode_envelope, decode_from_origin, decode_to_origin, encode_envelope, encode_from_origin,
-    encode_to_origin,
+    decode_entry, decode_envelope, decode_from_origin, decode_to_origin, encode_entry,
+    encode_envelope, encode_from_origin, encode_to_origin,
 };
 use catena_slots::{SHARDS_MAX, ShardId};
 

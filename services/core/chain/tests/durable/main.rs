@@ -288,6 +288,27 @@ fn a_learner_is_reported_when_its_disk_has_what_was_committed() {
     assert_eq!(chain.done(), [1, 2]);
 }
 
+// A snapshot is of what the tail had applied. Taken for committed, it would be answered before any disk above has it.
+#[test]
+fn what_a_snapshot_holds_is_committed_when_it_is_durable_above() {
+    let mut chain = Chain::new(&[true, true]);
+    let mut configuration = Configuration::founded(SHARD, Epoch(1), Generation(1), member(0));
+    chain.tell(&configuration);
+    chain.sync(HEAD);
+    chain.command(1);
+    configuration.epoch = Epoch(2);
+    configuration.learner = Some(member(1));
+    configuration.joined = Epoch(2);
+    chain.tell(&configuration);
+    chain.sync(TAIL);
+    configuration.epoch = Epoch(3);
+    configuration.chain.extend(configuration.learner.take());
+    chain.tell(&configuration);
+    assert_eq!((chain.done(), chain.commit(TAIL)), (vec![], 0));
+    chain.sync(HEAD);
+    assert_eq!((chain.done(), chain.commit(TAIL)), (vec![1], 1));
+}
+
 fn open(chain: &mut Chain, number: usize, connection: u64, lane: Lane) {
     let configuration = chain.replicas[number].configuration().unwrap().clone();
     let message = FromOrigin::Open {

@@ -8,6 +8,6 @@ mod reader;
 mod sink;
 mod write;
 
-pub(super) use read::{envelope, from_origin, to_origin};
+pub(super) use read::{entry, envelope, from_origin, to_origin};
 pub(super) use sink::put;
 pub(super) use write::{Appended, FromOriginFields, ToOriginFields};

@@ -484,6 +484,11 @@ fn append(mut fields: Reader<'_>) -> Result<ChainMessage, Malformed> {
     })
 }
 
+/// An entry alone.
+pub(in crate::wire) fn entry(bytes: &Bytes) -> Result<Arc<Entry>, Malformed> {
+    Parse::parse(Reader::new(bytes))
+}
+
 impl Parse for Arc<Entry> {
     fn parse(all: Reader<'_>) -> Result<Self, Malformed> {
         let mut fields = all;

@@ -1,0 +1,412 @@
+//! What the replica wants kept: handed to the thread of the disk in its order, and what comes of that back `[C-61]` `[C-62]`.
+//!
+//! ```text
+//!   Begin ──► a state is begun, on another thread ──► the journal ◄── entries that waited
+//!                                                        ▲
+//!                the checkpoint, written on another thread ──► installed ──► complete: from here on, durable counts
+//! ```
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, mpsc as blocking},
+    task::{Context, Poll},
+};
+
+use bytes::BytesMut;
+use catena_chain::StoreId;
+use catena_replicated::{Input, Replicated};
+use catena_slots::ShardId;
+use catena_storage::{
+    Change, Event, Failure, FailureKind, Finished, Identity, Journal, Record, State, Volume,
+};
+use catena_transport::{Dial, Reach, wire::encode_entry};
+use tokio::{sync::mpsc, task::JoinSet};
+use tracing::{debug, error, info, warn};
+
+use super::Host;
+use crate::storage::{SYNC, Storage};
+
+type Keep = catena_chain::Keep<Replicated>;
+type Checkpoint = catena_chain::Checkpoint<Replicated>;
+
+/// What the state machine understands; written with each state.
+const FEATURE_LEVEL: u32 = 1;
+/// A log of fewer bytes is not worth a snapshot; of more, when it has as many as the last snapshot.
+const CHECKPOINT_BYTES_MIN: u64 = 64 * 1024 * 1024;
+
+/// The disk of one shard.
+pub(super) struct Keeping {
+    shard: ShardId,
+    storage: Storage,
+    /// What was there at the start, until the replica goes on from it or begins another.
+    found: Option<State>,
+    current: Option<Current>,
+    /// Ends when nothing is written any more to the store before.
+    leaving: Option<blocking::Receiver<()>>,
+    tell: mpsc::UnboundedSender<(StoreId, Event)>,
+    told: mpsc::UnboundedReceiver<(StoreId, Event)>,
+    works: JoinSet<Done>,
+}
+
+/// The store of the replica's present state.
+struct Current {
+    store: StoreId,
+    /// `None` while it is begun.
+    journal: Option<Arc<Journal>>,
+    gone: Option<blocking::Receiver<()>>,
+    /// What is written first of all, before it counts.
+    first: Option<Checkpoint>,
+    /// What the journal has not taken yet.
+    waiting: VecDeque<Record>,
+    is_complete: bool,
+    durable: u64,
+    is_writing: bool,
+    /// Of entries since the last snapshot.
+    log_bytes: u64,
+    snapshot_bytes: u64,
+}
+
+/// What another thread has done.
+enum Done {
+    Begun(StoreId, Result<Box<State>, Failure>),
+    Written(StoreId, Result<(Finished, u64), Failure>),
+    Cleaned,
+}
+
+impl Keeping {
+    pub fn new(shard: ShardId, storage: Storage, found: Option<State>) -> Keeping {
+        let (tell, told) = mpsc::unbounded_channel();
+        Keeping {
+            shard,
+            storage,
+            found,
+            current: None,
+            leaving: None,
+            tell,
+            told,
+            works: JoinSet::new(),
+        }
+    }
+
+    /// Does what the replica wants.
+    fn keep(&mut self, keep: Keep) {
+        match keep {
+            Keep::Begin {
+                store,
+                generation,
+                replica,
+                checkpoint,
+            } => {
+                let identity = Identity {
+                    generation,
+                    replica,
+                    feature_level: FEATURE_LEVEL,
+                };
+                let base = checkpoint.as_ref().map(Checkpoint::end).unwrap_or_default();
+                self.current = Some(Current::new(store, checkpoint));
+                // Its files are moved aside.
+                self.found = None;
+                let (volume, shard) = (self.storage.volume().clone(), self.shard);
+                let leaving = self.leaving.take();
+                self.works.spawn_blocking(move || {
+                    // It never says anything: it is dropped when nobody writes any more.
+                    let _ = leaving.map(|leaving| leaving.recv());
+                    let begun = volume.begin(shard, identity, base, SYNC);
+                    Done::Begun(store, begun.map(Box::new))
+                });
+            }
+            Keep::Rename {
+                store,
+                generation,
+                replica,
+            } => {
+                let mut current = Current::new(store, None);
+                let Some(state) = self.found.take() else {
+                    return;
+                };
+                current.log_bytes = state.log_bytes();
+                current.durable = state.durable();
+                self.current = Some(current);
+                self.adopt(store, state);
+                self.change(Change::Rename(Identity {
+                    generation,
+                    replica,
+                    feature_level: FEATURE_LEVEL,
+                }));
+            }
+            Keep::Append { store, entries } => {
+                let Some(current) = self.current.as_mut().filter(|c| c.store == store) else {
+                    return;
+                };
+                let mut bytes = BytesMut::new();
+                for (entry, digest) in entries {
+                    encode_entry(&entry, &mut bytes);
+                    current.log_bytes += bytes.len() as u64;
+                    current.waiting.push_back(Record {
+                        position: catena_chain::Position {
+                            index: entry.index,
+                            epoch: entry.epoch,
+                            digest,
+                        },
+                        bytes: bytes.split().freeze(),
+                    });
+                }
+                current.flush();
+            }
+            Keep::End { store } => {
+                if self.current.as_ref().is_some_and(|c| c.store == store) {
+                    self.end();
+                }
+            }
+        }
+    }
+
+    /// Nothing more is written to the present store.
+    fn end(&mut self) {
+        if let Some(current) = self.current.take() {
+            if let Some(journal) = &current.journal {
+                journal.close();
+            }
+            self.leaving = current.gone;
+        }
+    }
+
+    /// From now on the thread of the disk writes to `state`.
+    fn adopt(&mut self, store: StoreId, state: State) {
+        let (tell, (alive, gone)) = (self.tell.clone(), blocking::channel::<()>());
+        let journal = self.storage.writer().adopt(state, move |event| {
+            // Held as long as the state is.
+            let _ = &alive;
+            let _ = tell.send((store, event));
+        });
+        if let Some(current) = self.current.as_mut().filter(|c| c.store == store) {
+            current.journal = Some(Arc::new(journal));
+            current.gone = Some(gone);
+            current.flush();
+        } else {
+            journal.close();
+            self.leaving = Some(gone);
+        }
+    }
+
+    fn change(&self, change: Change) {
+        if let Some(journal) = self.current.as_ref().and_then(|c| c.journal.as_ref()) {
+            journal.change(change);
+        }
+    }
+
+    /// Writes a snapshot, on another thread.
+    fn write(&mut self, checkpoint: Checkpoint) {
+        let Some(current) = self.current.as_mut() else {
+            return;
+        };
+        let Some(journal) = current.journal.clone() else {
+            return;
+        };
+        current.is_writing = true;
+        let store = current.store;
+        self.works.spawn_blocking(move || {
+            let bytes = checkpoint.encode();
+            let written = || {
+                let mut writer = journal.write_snapshot(checkpoint.end())?;
+                writer.write(&bytes)?;
+                Ok((writer.finish()?, bytes.len() as u64))
+            };
+            Done::Written(store, written())
+        });
+    }
+
+    /// What has come of it all, as inputs of the replica.
+    fn poll(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) {
+        while let Poll::Ready(Some((store, event))) = self.told.poll_recv(cx) {
+            self.happened(store, event, inputs);
+        }
+        while let (false, Poll::Ready(Some(done))) =
+            (self.works.is_empty(), self.works.poll_join_next(cx))
+        {
+            match done {
+                Ok(Done::Begun(store, Ok(state))) => self.begun(store, *state),
+                Ok(Done::Written(store, Ok((finished, bytes)))) => {
+                    if let Some(current) = self.current.as_mut().filter(|c| c.store == store)
+                        && let Some(journal) = current.journal.clone()
+                    {
+                        current.snapshot_bytes = bytes;
+                        journal.install(finished);
+                        if !current.is_complete {
+                            self.change(Change::Complete);
+                        }
+                    }
+                }
+                Ok(Done::Begun(store, Err(failure)) | Done::Written(store, Err(failure))) => {
+                    self.happened(store, Event::Failed(failure), inputs);
+                }
+                Ok(Done::Cleaned) => {}
+                Err(error) => {
+                    error!(shard = %self.shard, %error, "work on the disk came to nothing")
+                }
+            }
+        }
+    }
+
+    fn begun(&mut self, store: StoreId, state: State) {
+        self.adopt(store, state);
+        let Some(current) = self.current.as_mut().filter(|c| c.store == store) else {
+            return;
+        };
+        match current.first.take() {
+            Some(checkpoint) => self.write(checkpoint),
+            None => self.change(Change::Complete),
+        }
+    }
+
+    fn happened(&mut self, store: StoreId, event: Event, inputs: &mut Vec<Input>) {
+        let shard = self.shard;
+        let Some(current) = self.current.as_mut().filter(|c| c.store == store) else {
+            return;
+        };
+        match event {
+            Event::Durable(through) => current.durable = current.durable.max(through),
+            Event::Changed(change) => {
+                current.is_complete = true;
+                debug!(%shard, ?change, "what is kept of a shard is complete");
+            }
+            Event::Installed(position) => {
+                current.is_writing = false;
+                current.durable = current.durable.max(position.index);
+                info!(%shard, index = position.index, bytes = current.snapshot_bytes, "wrote a snapshot, and cut the log");
+            }
+            Event::Room => return current.flush(),
+            Event::Closed => return,
+            Event::Failed(failure) => {
+                let advice = match failure.kind {
+                    FailureKind::NoSpace => "make room on the disk and start the process again",
+                    FailureKind::Limit => "raise it and start the process again",
+                    _ => "look at the disk; the process has to be started again",
+                };
+                error!(
+                    %shard, %failure, advice,
+                    "the disk keeps nothing more: this replica acknowledges nothing any more, and leaves its chain"
+                );
+                current.is_complete = false;
+                current.waiting.clear();
+                return inputs.push(Input::DiskFailed { store });
+            }
+        }
+        if current.is_complete {
+            let through = current.durable;
+            inputs.push(Input::Durable { store, through });
+        }
+    }
+
+    /// Whether it is time to cut the log behind a snapshot.
+    fn is_grown(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| {
+            let enough = current.snapshot_bytes.max(CHECKPOINT_BYTES_MIN);
+            current.is_complete
+                && !current.is_writing
+                && current.waiting.is_empty()
+                && current.log_bytes >= enough
+        })
+    }
+
+    /// The chain is at full strength: what was kept aside helps nobody any more `[C-3]`.
+    fn clean(&mut self) {
+        let (volume, shard) = (self.storage.volume().clone(), self.shard);
+        self.works.spawn_blocking(move || {
+            clean(&volume, shard);
+            Done::Cleaned
+        });
+    }
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn clean(volume: &Volume, shard: ShardId) {
+    if let Err(error) = volume.remove_asides(shard) {
+        warn!(%shard, %error, "what was kept aside of a shard cannot be removed");
+    }
+}
+
+impl Current {
+    fn new(store: StoreId, first: Option<Checkpoint>) -> Current {
+        Current {
+            store,
+            journal: None,
+            gone: None,
+            first,
+            waiting: VecDeque::new(),
+            is_complete: false,
+            durable: 0,
+            is_writing: false,
+            log_bytes: 0,
+            snapshot_bytes: 0,
+        }
+    }
+
+    /// Hands over what waits. What is refused is tried again when there is room.
+    fn flush(&mut self) {
+        let Some(journal) = self.journal.as_ref().filter(|_| !self.waiting.is_empty()) else {
+            return;
+        };
+        let records = Vec::from(std::mem::take(&mut self.waiting));
+        if let Err(refused) = journal.append(records) {
+            self.waiting = refused.into();
+        }
+    }
+}
+
+impl<D: Dial, R: Reach> Host<D, R> {
+    pub(super) fn keep(&mut self, keep: Keep) {
+        if let Some(keeping) = &mut self.keeping {
+            keeping.keep(keep);
+            // What was begun on another thread is asked for in the next turn.
+            self.is_offloading |= !keeping.works.is_empty();
+        }
+    }
+
+    /// Takes what the disk has come to.
+    pub(super) fn hear_disk(&mut self, cx: &mut Context<'_>) {
+        let Some(keeping) = &mut self.keeping else {
+            return;
+        };
+        let mut inputs = Vec::new();
+        keeping.poll(cx, &mut inputs);
+        inputs.into_iter().for_each(|input| self.handle(input));
+    }
+
+    /// Cuts the log on the disk when it has grown.
+    pub(super) fn tend_disk(&mut self) {
+        let Some(keeping) = self.keeping.as_mut().filter(|keeping| keeping.is_grown()) else {
+            return;
+        };
+        let Some((store, checkpoint)) = self.replica.checkpoint() else {
+            return;
+        };
+        if let Some(current) = keeping.current.as_mut().filter(|c| c.store == store) {
+            current.log_bytes = 0;
+            keeping.write(checkpoint);
+            self.is_offloading = true;
+        }
+    }
+
+    /// After a new configuration: whether the chain is whole.
+    pub(super) fn tend_asides(&mut self) {
+        let configuration = self.replica.configuration();
+        let is_whole = configuration
+            .is_some_and(|known| known.learner.is_none() && known.chain.len() >= self.redundancy);
+        if let Some(keeping) = self.keeping.as_mut().filter(|keeping| {
+            is_whole
+                && keeping
+                    .current
+                    .as_ref()
+                    .is_some_and(|current| current.is_complete)
+        }) {
+            keeping.clean();
+            self.is_offloading = true;
+        }
+    }
+}

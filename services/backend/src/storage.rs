@@ -1,0 +1,293 @@
+//! What the replicas of a process keep on disk: its data directory, and the thread that writes there.
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use catena_chain::{Kept, NotKept};
+use catena_replicated::Replicated;
+use catena_slots::ShardId;
+use catena_storage::{
+    Figures, Found, OpenError, State, Status, Sync, Unusable, Volume, Writer, disk::Real,
+};
+pub use catena_storage::{Key, Keys};
+use catena_transport::wire::decode_entry;
+use tracing::{error, info, warn};
+
+/// How a process keeps what its replicas hold.
+#[derive(Debug, Clone)]
+pub struct StorageOptions {
+    /// The data directory; made if it is not there.
+    pub directory: PathBuf,
+    pub keys: Keys,
+    /// Bytes that all may have together; `None`: as many as the disk has room for.
+    pub bytes_max: Option<u64>,
+    /// Whether there are other replicas to take from what is damaged here. Without them a damaged state keeps the process
+    /// from starting: it would begin empty.
+    pub has_neighbours: bool,
+}
+
+/// Why nothing can be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("cannot read the data directory {}", directory.display())]
+    Read {
+        directory: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// Another start may use it: with its key, a newer version, or a disk that works.
+    #[error("what is kept of shard {shard} cannot be used now")]
+    Unusable {
+        shard: ShardId,
+        #[source]
+        source: Unusable,
+    },
+    #[error(
+        "what is kept of shard {shard} is damaged: {reason}. Bring back a backup of {}; or take that directory away, and the \
+         shard begins empty",
+        directory.display()
+    )]
+    Damaged {
+        shard: ShardId,
+        directory: PathBuf,
+        reason: String,
+    },
+    #[error("there is no thread for the disk")]
+    Thread(#[source] io::Error),
+}
+
+/// The data directory of a process. Clones are of the same.
+#[derive(Clone)]
+pub struct Storage {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    volume: Volume,
+    writer: Writer,
+    found: Mutex<BTreeMap<ShardId, Recovered>>,
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Storage")
+    }
+}
+
+/// The state of one shard as it was found.
+pub(crate) struct Recovered {
+    pub kept: Kept<Replicated>,
+    pub state: State,
+}
+
+/// States in Interval mode are synced so often.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+impl Storage {
+    /// Opens the data directory and reads back what is there: takes time by its size.
+    ///
+    /// # Errors
+    /// [`StorageError`]
+    pub fn open(options: StorageOptions) -> Result<Storage, StorageError> {
+        let disk = Arc::new(Real);
+        let volume = Volume::open(
+            disk,
+            &options.directory,
+            catena_storage::Options {
+                bytes_max: options.bytes_max,
+                ..catena_storage::Options::new(options.keys.clone())
+            },
+        )?;
+        let read = |source| StorageError::Read {
+            directory: options.directory.clone(),
+            source,
+        };
+        let shards = volume.shards().map_err(read)?;
+        let found = Mutex::new(BTreeMap::new());
+        let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        thread::scope(|scope| {
+            for _ in 0..threads.min(shards.len()) {
+                scope.spawn(|| {
+                    while let Some(shard) = shards.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        match recover(&volume, *shard, &options) {
+                            Ok(Some(recovered)) => {
+                                lock(&found).insert(*shard, recovered);
+                            }
+                            Ok(None) => {}
+                            Err(error) => *lock(&failed) = Some(error),
+                        }
+                    }
+                });
+            }
+        });
+        if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
+        }
+        Ok(Storage {
+            inner: Arc::new(Inner {
+                volume,
+                writer: Writer::start(INTERVAL).map_err(StorageError::Thread)?,
+                found,
+            }),
+        })
+    }
+
+    /// What was found, for the registration `[C-63]`.
+    pub fn kept(&self) -> Vec<catena_topology::topology::Kept> {
+        let found = lock(&self.inner.found);
+        let kept = found.iter().map(|(shard, recovered)| {
+            let meta = recovered.state.meta();
+            catena_topology::topology::Kept {
+                shard: *shard,
+                generation: meta.generation,
+                replica: meta.replica,
+            }
+        });
+        kept.collect()
+    }
+
+    /// Counts since the start, and how full it is.
+    pub fn figures(&self) -> Figures {
+        self.inner.volume.figures()
+    }
+
+    /// Encrypts what is written from now on with `key`; what is there stays readable.
+    pub fn rotate(&self, key: Key) {
+        self.inner.volume.rotate(key);
+    }
+
+    pub(crate) fn take(&self, shard: ShardId) -> Option<Recovered> {
+        lock(&self.inner.found).remove(&shard)
+    }
+
+    pub(crate) fn volume(&self) -> &Volume {
+        &self.inner.volume
+    }
+
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.inner.writer
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads back one shard; `None` when there is nothing that counts.
+fn recover(
+    volume: &Volume,
+    shard: ShardId,
+    options: &StorageOptions,
+) -> Result<Option<Recovered>, StorageError> {
+    let begun = Instant::now();
+    let read = |source| StorageError::Read {
+        directory: options.directory.clone(),
+        source,
+    };
+    let damaged = |reason: String| {
+        let directory = options.directory.join(shard.0.to_string());
+        if options.has_neighbours {
+            error!(
+                %shard, reason, directory = %directory.display(),
+                "what is kept of a shard is damaged, and not used: the replica is to join anew and get all from another"
+            );
+            return Ok(None);
+        }
+        Err(StorageError::Damaged {
+            shard,
+            directory,
+            reason,
+        })
+    };
+    let state = match volume.find(shard).map_err(read)? {
+        Found::Nothing => return Ok(None),
+        Found::Unusable(source) if source.reason.may_pass() => {
+            return Err(StorageError::Unusable { shard, source });
+        }
+        Found::Unusable(unusable) => return damaged(unusable.to_string()),
+        Found::State(state) => *state,
+    };
+    let meta = state.meta();
+    if meta.status != Status::Complete {
+        info!(%shard, "what is kept of a shard is of a replica that was joining: it is to join anew");
+        return Ok(None);
+    }
+    if meta.may_lack {
+        warn!(
+            %shard,
+            "the machine went down while persistence.sync was Interval: what was acknowledged in the last second may be missing"
+        );
+    }
+    let kept = match replay(&state, shard) {
+        Ok(kept) => kept,
+        Err(reason) => return damaged(reason),
+    };
+    info!(
+        %shard, generation = kept.generation().0, replica = kept.replica().0, last = kept.end().index,
+        ms = begun.elapsed().as_millis() as u64, "read a shard from disk"
+    );
+    Ok(Some(Recovered { kept, state }))
+}
+
+/// The state at the end of its log.
+fn replay(state: &State, shard: ShardId) -> Result<Kept<Replicated>, String> {
+    let broken = |unusable: Unusable| unusable.to_string();
+    let differs = |problem: NotKept| problem.to_string();
+    let (generation, replica) = (state.meta().generation, state.meta().replica);
+    let mut kept = match state.read_snapshot().map_err(broken)? {
+        None => Kept::empty(shard, generation, replica),
+        Some(mut reader) => {
+            let mut bytes = Vec::new();
+            while let Some(piece) = reader.read().map_err(broken)? {
+                bytes.extend(piece);
+            }
+            let end = reader.position();
+            Kept::of(generation, replica, end, &bytes).map_err(differs)?
+        }
+    };
+    let mut entries = state.entries();
+    while let Some(records) = entries.read().map_err(broken)? {
+        for record in records {
+            let index = record.position.index;
+            let entry = decode_entry(&record.bytes)
+                .map_err(|malformed| format!("entry {index}: {malformed}"))?;
+            let digest = record.position.digest;
+            kept.replay(&entry, digest).map_err(differs)?;
+        }
+    }
+    Ok(kept)
+}
+
+/// Which sync mode a new state begins in.
+pub(crate) const SYNC: Sync = Sync::Always;
+
+/// The key in a directory, made (mode 0600) if there is none.
+///
+/// # Errors
+/// What the disk says; that it is no key.
+pub fn generated_key(directory: &Path) -> io::Result<Key> {
+    Key::generated(&Real, directory)
+}
+
+/// The key in a directory, if there is one.
+///
+/// # Errors
+/// What the disk says; that it is no key.
+pub fn existing_key(directory: &Path) -> io::Result<Option<Key>> {
+    match directory.join("key").try_exists()? {
+        true => generated_key(directory).map(Some),
+        false => Ok(None),
+    }
+}

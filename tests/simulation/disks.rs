@@ -1,0 +1,552 @@
+//! The disks of nodes: the real storage over a simulated disk, which loses what was not synced when the power goes, tears,
+//! flips, fills up and fails `[C-61]` to `[C-64]`.
+//!
+//! What an entry *is* need not be written as bytes here, where other tests look: a record holds the number under which the
+//! entry is found. Whether the record is there is what this is about.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use bytes::Bytes;
+use catena_chain::{Entry, Generation, Incarnation, Input, Keep, Kept, ReplicaId, StoreId};
+use catena_slots::ShardId;
+use catena_storage::{
+    Failure, Found, Identity, Keys, Options, Reason, Record, State, Status, Sync, Volume,
+    simulated::Simulated,
+};
+
+use crate::{
+    network::Place,
+    parcel::{Event, Parcel},
+    workload::Workload,
+    world::World,
+};
+
+/// A log of so many bytes is cut behind a snapshot.
+const LOG_BYTES: u64 = 256 * 1024;
+const FEATURE_LEVEL: u32 = 1;
+
+/// The disk of one node: it outlives processes.
+pub struct Disk {
+    pub disk: Simulated,
+    /// Something was flipped, cut, or failed: what is missing then is nobody's fault.
+    pub is_damaged: bool,
+    /// Has no room until then.
+    pub full_until: u64,
+}
+
+/// What a process has of its disk.
+pub struct Volumes<W: Workload> {
+    volume: Volume,
+    /// What it found, by shard, until it has registered.
+    found: BTreeMap<usize, (Kept<W::Machine>, State)>,
+    stores: BTreeMap<usize, Store>,
+}
+
+/// The store of one replica.
+struct Store {
+    id: StoreId,
+    state: State,
+    is_syncing: bool,
+    is_checkpointing: bool,
+}
+
+/// What a thread of the disk has come to.
+pub enum Work {
+    /// The snapshot of a state that begins is to be written.
+    Complete {
+        snapshot: Option<(catena_chain::Position, Vec<u8>)>,
+    },
+    /// A snapshot of a state that goes on.
+    Checkpoint {
+        at: catena_chain::Position,
+        bytes: Vec<u8>,
+    },
+    Sync,
+    /// Meta has the new name.
+    Renamed,
+}
+
+impl<W: Workload> World<W> {
+    /// New disks for all nodes.
+    pub fn new_disks(&mut self) {
+        for node in 0..self.plan.nodes {
+            let seed = self.plan.seed.wrapping_mul(31) + node as u64;
+            self.disks.push(Disk {
+                disk: Simulated::new(seed),
+                is_damaged: false,
+                full_until: 0,
+            });
+        }
+    }
+
+    /// A process of the node starts: it reads what is there.
+    pub fn open_volume(&mut self, node: usize) -> Option<Volumes<W>> {
+        let disk = self.disks.get(node)?;
+        let options = Options {
+            segment_bytes: 32 * 1024,
+            ..Options::new(Keys::public())
+        };
+        let opened = Volume::open(Arc::new(disk.disk.clone()), Path::new("/data"), options);
+        let volume = match opened {
+            Ok(volume) => volume,
+            Err(error) => {
+                let is_excused = disk.is_damaged || disk.disk.is_off();
+                if !is_excused {
+                    self.fail(format!("the disk of node {node} does not open: {error}"));
+                }
+                self.ends_at_once(node);
+                return None;
+            }
+        };
+        let mut found = BTreeMap::new();
+        for shard in 0..self.plan.shards() {
+            match self.read_state(&volume, shard) {
+                Ok(Some(kept)) => {
+                    self.trace(|| {
+                        format!("node {node} has shard {shard} through {:?}", kept.0.end())
+                    });
+                    found.insert(shard, kept);
+                }
+                Ok(None) => {}
+                Err(problem) => {
+                    self.trace(|| format!("node {node} cannot use its shard {shard}: {problem}"));
+                    if self.disks[node].disk.is_off() {
+                        self.ends_at_once(node);
+                    } else if !self.disks[node].is_damaged {
+                        self.fail(format!(
+                            "the state of shard {shard} on node {node} is broken: {problem}"
+                        ));
+                    }
+                }
+            }
+        }
+        Some(Volumes {
+            volume,
+            found,
+            stores: BTreeMap::new(),
+        })
+    }
+
+    /// A process that cannot use its disk does not begin.
+    fn ends_at_once(&mut self, node: usize) {
+        let long = self
+            .random
+            .within(self.plan.timeout / 4, 2 * self.plan.timeout);
+        let is_off = true;
+        self.schedule(self.now, Event::Crash { node, long, is_off });
+    }
+
+    fn read_state(
+        &self,
+        volume: &Volume,
+        shard: usize,
+    ) -> Result<Option<(Kept<W::Machine>, State)>, String> {
+        let id = ShardId(shard as u16);
+        let state = match volume.find(id).map_err(|error| error.to_string())? {
+            Found::Nothing => return Ok(None),
+            // A directory that was being made when the power went.
+            Found::Unusable(unusable) if matches!(unusable.reason, Reason::Missing) => {
+                return Ok(None);
+            }
+            Found::Unusable(unusable) => return Err(unusable.to_string()),
+            Found::State(state) => state,
+        };
+        let meta = state.meta();
+        if meta.status != Status::Complete {
+            return Ok(None);
+        }
+        let (generation, replica) = (meta.generation, meta.replica);
+        let mut kept = match state.read_snapshot().map_err(|error| error.to_string())? {
+            None => Kept::empty(id, generation, replica),
+            Some(mut reader) => {
+                let mut bytes = Vec::new();
+                while let Some(piece) = reader.read().map_err(|error| error.to_string())? {
+                    bytes.extend(piece);
+                }
+                Kept::of(generation, replica, reader.position(), &bytes)
+                    .map_err(|error| error.to_string())?
+            }
+        };
+        let mut entries = state.entries();
+        while let Some(records) = entries.read().map_err(|error| error.to_string())? {
+            for record in records {
+                let entry = &self.entries[&number(&record.bytes)];
+                kept.replay(entry, record.position.digest)
+                    .map_err(|error| error.to_string())?;
+            }
+        }
+        Ok(Some((kept, *state)))
+    }
+
+    /// What a node tells of its disk when it registers `[C-63]`.
+    pub fn kept(&self, node: usize) -> Vec<catena_topology::topology::Kept> {
+        let found = self.nodes[node]
+            .volumes
+            .iter()
+            .flat_map(|volumes| &volumes.found);
+        found
+            .map(|(shard, (kept, _))| catena_topology::topology::Kept {
+                shard: ShardId(*shard as u16),
+                generation: kept.generation(),
+                replica: kept.replica(),
+            })
+            .collect()
+    }
+
+    /// What a replica that begins finds.
+    pub fn take_found(&mut self, node: usize, shard: usize) -> Option<Kept<W::Machine>> {
+        let volumes = self.nodes[node].volumes.as_mut()?;
+        let (kept, state) = volumes.found.remove(&shard)?;
+        let store = Store {
+            id: StoreId(0),
+            state,
+            is_syncing: false,
+            is_checkpointing: false,
+        };
+        volumes.stores.insert(shard, store);
+        Some(kept)
+    }
+
+    /// A replica wants something kept.
+    pub fn do_keep(&mut self, node: usize, shard: usize, keep: Keep<W::Machine>) {
+        let store = match &keep {
+            Keep::Begin { store, .. }
+            | Keep::Rename { store, .. }
+            | Keep::Append { store, .. }
+            | Keep::End { store } => *store,
+        };
+        if let Err(failure) = self.try_keep(node, shard, keep) {
+            self.disk_failed(node, shard, store, &failure);
+        }
+        self.look_at_power(node);
+    }
+
+    fn try_keep(
+        &mut self,
+        node: usize,
+        shard: usize,
+        keep: Keep<W::Machine>,
+    ) -> Result<(), Failure> {
+        let Some(volumes) = self.nodes[node].volumes.as_mut() else {
+            return Ok(());
+        };
+        match keep {
+            Keep::Begin {
+                store,
+                generation,
+                replica,
+                checkpoint,
+            } => {
+                volumes.stores.remove(&shard);
+                let base = checkpoint
+                    .as_ref()
+                    .map(|kept| kept.end())
+                    .unwrap_or_default();
+                let identity = identity(generation, replica);
+                let id = ShardId(shard as u16);
+                let state = volumes.volume.begin(id, identity, base, Sync::Always)?;
+                let begun = Store {
+                    id: store,
+                    state,
+                    is_syncing: true,
+                    is_checkpointing: true,
+                };
+                volumes.stores.insert(shard, begun);
+                let snapshot = checkpoint.map(|kept| (kept.end(), kept.encode()));
+                self.disk_works(node, shard, store, Work::Complete { snapshot }, 60_000);
+            }
+            Keep::Rename {
+                store,
+                generation,
+                replica,
+            } => {
+                if let Some(renamed) = volumes.stores.get_mut(&shard) {
+                    renamed.id = store;
+                    renamed.is_syncing = true;
+                    renamed.state.rename(identity(generation, replica))?;
+                    self.disk_works(node, shard, store, Work::Renamed, 20_000);
+                }
+            }
+            Keep::Append { store, entries } => {
+                let records = self.records(entries);
+                let Some(open) = self.store(node, shard, store) else {
+                    return Ok(());
+                };
+                open.state.append(&records)?;
+                if !std::mem::replace(&mut open.is_syncing, true) {
+                    let slow = if self.random.once_in(20) {
+                        80_000
+                    } else {
+                        6_000
+                    };
+                    self.disk_works(node, shard, store, Work::Sync, slow);
+                }
+            }
+            Keep::End { store } => {
+                if self.store(node, shard, store).is_some()
+                    && let Some(volumes) = self.nodes[node].volumes.as_mut()
+                {
+                    volumes.stores.remove(&shard);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn records(&mut self, entries: Vec<(Arc<Entry<W::Machine>>, u64)>) -> Vec<Record> {
+        let mut records = Vec::new();
+        for (entry, digest) in entries {
+            let number = self.entries.len() as u64;
+            let position = catena_chain::Position {
+                index: entry.index,
+                epoch: entry.epoch,
+                digest,
+            };
+            let bytes = Bytes::copy_from_slice(&number.to_le_bytes());
+            records.push(Record { position, bytes });
+            self.entries.insert(number, entry);
+        }
+        records
+    }
+
+    fn store(&mut self, node: usize, shard: usize, id: StoreId) -> Option<&mut Store> {
+        let volumes = self.nodes[node].volumes.as_mut()?;
+        volumes
+            .stores
+            .get_mut(&shard)
+            .filter(|store| store.id == id)
+    }
+
+    /// The thread of the disk takes its time.
+    fn disk_works(&mut self, node: usize, shard: usize, store: StoreId, work: Work, most: u64) {
+        let Some(incarnation) = self.nodes[node].incarnation else {
+            return;
+        };
+        let at = self.now + self.random.within(50, most);
+        let parcel = Parcel::Disk {
+            incarnation,
+            shard,
+            store,
+            work,
+        };
+        self.schedule(
+            at,
+            Event::Notice {
+                to: Place::Node(node),
+                parcel,
+            },
+        );
+    }
+
+    /// It is done, or was about to be.
+    pub fn disk_worked(
+        &mut self,
+        node: usize,
+        of: Incarnation,
+        shard: usize,
+        store: StoreId,
+        work: Work,
+    ) {
+        if !self.nodes[node].is(of) || self.store(node, shard, store).is_none() {
+            return;
+        }
+        let done = self.try_work(node, shard, store, work);
+        if self.look_at_power(node) {
+            return;
+        }
+        match done {
+            Ok(Some(through)) => self.step(node, shard, Input::Durable { store, through }),
+            Ok(None) => {}
+            Err(failure) => self.disk_failed(node, shard, store, &failure),
+        }
+    }
+
+    fn try_work(
+        &mut self,
+        node: usize,
+        shard: usize,
+        store: StoreId,
+        work: Work,
+    ) -> Result<Option<u64>, Failure> {
+        let Some(open) = self.store(node, shard, store) else {
+            return Ok(None);
+        };
+        match work {
+            Work::Complete { snapshot } => {
+                if let Some((at, bytes)) = snapshot {
+                    write_snapshot(&mut open.state, at, &bytes)?;
+                }
+                open.state.complete()?;
+                open.is_syncing = false;
+                open.is_checkpointing = false;
+            }
+            Work::Checkpoint { at, bytes } => {
+                write_snapshot(&mut open.state, at, &bytes)?;
+                open.is_checkpointing = false;
+            }
+            Work::Sync => {
+                open.is_syncing = false;
+                open.state.sync()?;
+            }
+            Work::Renamed => open.is_syncing = false,
+        }
+        let is_complete = open.state.meta().status == Status::Complete;
+        let durable = open.state.durable();
+        if open.state.is_dirty() && !std::mem::replace(&mut open.is_syncing, true) {
+            self.disk_works(node, shard, store, Work::Sync, 6_000);
+        }
+        Ok(is_complete.then_some(durable))
+    }
+
+    fn disk_failed(&mut self, node: usize, shard: usize, store: StoreId, failure: &Failure) {
+        self.trace(|| format!("the disk of node {node} fails shard {shard}: {failure}"));
+        if !self.disks[node].is_damaged && !self.disks[node].disk.is_off() {
+            self.fail(format!(
+                "the disk of node {node} fails shard {shard}: {failure}"
+            ));
+        }
+        // Not within the step in which it came about.
+        let input = Input::DiskFailed { store };
+        self.nodes[node].failed.push((shard, input));
+    }
+
+    /// What the last step could not be told.
+    pub fn tell_failed(&mut self, node: usize) {
+        for (shard, input) in std::mem::take(&mut self.nodes[node].failed) {
+            self.step(node, shard, input);
+        }
+    }
+
+    /// The power of a machine went while it wrote: the process is gone with it.
+    fn look_at_power(&mut self, node: usize) -> bool {
+        let is_off = self.disks.get(node).is_some_and(|disk| disk.disk.is_off());
+        if is_off && self.health(Place::Node(node)).is_up {
+            let long = self
+                .random
+                .within(self.plan.timeout / 4, 3 * self.plan.timeout);
+            self.crash(Place::Node(node), long, true);
+        }
+        is_off
+    }
+
+    /// Logs that have grown are cut behind a snapshot.
+    pub fn tend_disks(&mut self, node: usize) {
+        for shard in 0..self.nodes[node].replicas.len() {
+            let Some(volumes) = &self.nodes[node].volumes else {
+                return;
+            };
+            let is_due = volumes.stores.get(&shard).is_some_and(|store| {
+                !store.is_checkpointing && store.state.log_bytes() > LOG_BYTES
+            });
+            let checkpoint = self.nodes[node].replicas[shard].checkpoint();
+            let Some((store, checkpoint)) = checkpoint.filter(|_| is_due) else {
+                continue;
+            };
+            let Some(open) = self.store(node, shard, store) else {
+                continue;
+            };
+            // Of an entry that the log does not have yet, there would be a gap.
+            if open.state.end().index >= checkpoint.end().index {
+                open.is_checkpointing = true;
+                let (at, bytes) = (checkpoint.end(), checkpoint.encode());
+                self.disk_works(node, shard, store, Work::Checkpoint { at, bytes }, 60_000);
+            }
+        }
+    }
+
+    /// The process ends, and perhaps the power goes.
+    pub fn end_disk(&mut self, node: usize, is_off: bool) {
+        if let Some(disk) = self.disks.get(node) {
+            self.nodes[node].volumes = None;
+            if is_off {
+                disk.disk.cut_power();
+            } else {
+                disk.disk.kill();
+            }
+        }
+    }
+
+    /// Something goes wrong with one disk.
+    pub fn spoil(&mut self, node: usize, long: u64) {
+        let kind = self.random.below(4);
+        let (some, bit) = (self.random.next(), self.random.next());
+        let Some(disk) = self.disks.get_mut(node) else {
+            return;
+        };
+        let files = disk.disk.files();
+        match kind {
+            0 => disk.disk.cut_power_in(some % 12),
+            1 => {
+                disk.is_damaged = true;
+                disk.disk.fail_sync_in(some % 5);
+            }
+            2 => {
+                disk.is_damaged = true;
+                disk.full_until = self.now + long;
+                disk.disk.set_capacity(0);
+            }
+            // A process that runs would not see it.
+            _ if !self.health(Place::Node(node)).is_up => {
+                let disk = &mut self.disks[node];
+                let Some(file) = files.get(some as usize % files.len().max(1)) else {
+                    return;
+                };
+                let bits = disk.disk.length(file).unwrap_or(0) * 8;
+                if bits > 0 {
+                    disk.is_damaged = true;
+                    let _ = disk.disk.flip(file, bit % bits);
+                }
+            }
+            _ => {}
+        }
+        self.trace(|| format!("the disk of node {node} is spoiled: {kind}"));
+    }
+
+    /// There is room again.
+    pub fn make_room(&mut self) {
+        let (now, heals) = (self.now, self.phase > crate::workload::Phase::Faults);
+        for disk in &mut self.disks {
+            if disk.full_until != 0 && (heals || now >= disk.full_until) {
+                disk.full_until = 0;
+                disk.disk.set_capacity(u64::MAX);
+            }
+        }
+    }
+
+    /// What was to go wrong with disks does not any more.
+    pub fn mend_disks(&mut self) {
+        for disk in &self.disks {
+            disk.disk.cut_power_in(u64::MAX / 2);
+            disk.disk.fail_sync_in(u64::MAX / 2);
+        }
+    }
+
+    /// Whether what a member of a chain acknowledged is certainly on its node's disk.
+    pub fn disk_is_sound(&self, node: usize) -> bool {
+        self.disks.get(node).is_some_and(|disk| !disk.is_damaged)
+    }
+}
+
+fn write_snapshot(
+    state: &mut State,
+    at: catena_chain::Position,
+    bytes: &[u8],
+) -> Result<(), Failure> {
+    let mut writer = state.write_snapshot(at)?;
+    writer.write(bytes)?;
+    state.install(writer.finish()?)
+}
+
+fn identity(generation: Generation, replica: ReplicaId) -> Identity {
+    Identity {
+        generation,
+        replica,
+        feature_level: FEATURE_LEVEL,
+    }
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    let mut number = [0; 8];
+    number.copy_from_slice(&bytes[..8]);
+    u64::from_le_bytes(number)
+}
