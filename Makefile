@@ -120,6 +120,11 @@ failover: etcd-installed cluster-built ## Measure how long clients wait when a h
 scale: etcd-installed cluster-built ## Measure memory, joining and the wire with 100,000 sessions
 	tests/bench/scale.py $(ARGS)
 
+.PHONY: soak
+soak: etcd-installed cluster-built ## Overload the broker under each memory profile, and fill one long queue (options: make soak ARGS="--seconds 60")
+	tests/bench/soak.py $(ARGS)
+	tests/bench/soak.py --queue $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## Fuzz the codec (needs nightly Rust and cargo-fuzz; FUZZ_SECONDS for each target)
 	@cd services/core/mqtt && for target in $$($(CARGO) +nightly fuzz list); do \
@@ -141,9 +146,9 @@ broker: protoc
 
 # What the benchmarks of a cluster start: the broker as users run it, and who starts it.
 .PHONY: cluster-built
-compare-cluster failover scale: export CATENA_BIN = $(TARGET)/release/catena
-compare-cluster failover scale: export CATENA_CLUSTER_BIN = $(TARGET)/debug/cluster
-compare-cluster failover scale: export PYTHONDONTWRITEBYTECODE = 1
+compare-cluster failover scale soak: export CATENA_BIN = $(TARGET)/release/catena
+compare-cluster failover scale soak: export CATENA_CLUSTER_BIN = $(TARGET)/debug/cluster
+compare-cluster failover scale soak: export PYTHONDONTWRITEBYTECODE = 1
 cluster-built: protoc
 	$(CARGO) build --release --package catena
 	$(CARGO) build --package catena-tests --bin cluster

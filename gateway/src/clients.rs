@@ -45,6 +45,8 @@ pub(crate) struct Client {
     pub armed: Option<Now>,
     /// The socket is gone; the last ops are still to be answered.
     pub is_closed: bool,
+    /// Bytes that count as its in the worker's memory.
+    pub held: usize,
 }
 
 /// All connections of a worker.
@@ -82,6 +84,7 @@ impl Clients {
             task: None,
             armed: None,
             is_closed: false,
+            held: 0,
         }));
         id
     }
@@ -112,6 +115,15 @@ impl Clients {
 
     pub fn ids(&self) -> impl Iterator<Item = ConnId> {
         self.slab.iter().map(|(_, client)| client.id)
+    }
+
+    /// Wakes the clients for whom at least `bytes` wait to be written.
+    pub fn wake_those_with(&mut self, bytes: usize) {
+        for (_, client) in &mut self.slab {
+            if client.output.len() >= bytes {
+                client.wake();
+            }
+        }
     }
 
     /// Whether a client has not yet been sent all that is for it.

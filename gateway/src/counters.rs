@@ -94,6 +94,12 @@ counters! {
     subscribes_denied,
     /// Clients closed because what proved who they are has expired.
     expired,
+    /// Times that what connections of a worker hold in memory came to its bound.
+    memory_short,
+    /// Clients closed because they did not bring a large packet in time while memory was short.
+    over_memory,
+    /// Times that a client's publishes had to wait because it was faster than it may be.
+    slowed,
     /// Links that broke.
     links_broken,
 }
@@ -194,6 +200,7 @@ impl Counters {
                 }
             }
             Event::Expired => self.expired.add(),
+            Event::Slowed => self.slowed.add(),
         }
     }
 }
@@ -229,6 +236,7 @@ impl Counts {
             + self.accept_errors
             + self.connect_timeouts
             + self.stalled
+            + self.over_memory
             > 0
         {
             warn!(
@@ -241,6 +249,7 @@ impl Counts {
                 accept_errors = self.accept_errors,
                 connect_timeouts = self.connect_timeouts,
                 stalled = self.stalled,
+                over_memory = self.over_memory,
                 "clients turned away in the last {seconds} s"
             );
         }
@@ -252,6 +261,18 @@ impl Counts {
                 subscribes = self.subscribes_denied,
                 expired = self.expired,
                 "not allowed in the last {seconds} s"
+            );
+        }
+        if self.memory_short > 0 {
+            warn!(
+                times = self.memory_short,
+                "memory for connections was short in the last {seconds} s: clients that do not read are dropped sooner"
+            );
+        }
+        if self.slowed > 0 {
+            info!(
+                times = self.slowed,
+                "clients that published faster than they may had to wait in the last {seconds} s"
             );
         }
         if self.links_broken > 0 {

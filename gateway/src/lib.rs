@@ -23,6 +23,7 @@ mod cut;
 mod denials;
 mod entrance;
 mod link;
+mod memory;
 mod openings;
 mod proofs;
 mod room;

@@ -73,6 +73,22 @@ pub const TOLD_AT_ONCE: usize = 256;
 /// Milliseconds for which a client may take nothing although something is to be written; then it is closed.
 pub const WRITE_STALL_MS: u64 = 60_000;
 
+/// The same while memory is short.
+pub const WRITE_STALL_SHORT_MS: u64 = 5_000;
+
+/// Bytes that wait for a client to read, from which QoS 0 messages for it are dropped while memory is short.
+pub const OUTPUT_SHORT_BYTES: usize = 64 * 1024;
+
+/// Milliseconds that one client has for its large packet while memory is short and others wait for theirs.
+pub const GATHER_MS: u64 = 10_000;
+
+/// What of the profile's figure for a gateway is for what its connections hold, in percent; the rest is for links, and for
+/// what connections are made of.
+pub const MEMORY_PERCENT: u64 = 40;
+
+/// Of that: below this memory is not short any more.
+pub const MEMORY_RELIEVED_PERCENT: usize = 75;
+
 /// Milliseconds for which a socket is kept after the last byte was written, so that the client reads it: closing with
 /// unread bytes in hand would take it from the client's hands.
 pub const LINGER_MS: u64 = 1_000;
@@ -101,13 +117,13 @@ pub const CONNECTIONS_MAX: usize = 1_000_000;
 /// Publishes of one link that are not yet committed `[F-61]`.
 pub const LINK_PUBLISHES: usize = 8_192;
 
-/// Bytes of them; one publish always fits.
+/// Bytes of them, or an eighth of the profile's buffer if that is less; one publish always fits.
 pub const LINK_PUBLISH_BYTES: usize = 16 * 1024 * 1024;
 
 /// QoS 0 publishes of one link that the shard has not yet handled.
 pub const DIRECT_PUBLISHES: u64 = 8_192;
 
-/// Bytes of QoS 0 publishes that wait to be sent; one always fits.
+/// Bytes of QoS 0 publishes that wait to be sent, or an eighth of the profile's buffer; one always fits.
 pub const DIRECT_BYTES: usize = 16 * 1024 * 1024;
 
 /// Milliseconds after which an idle link acknowledges what it took.

@@ -5,6 +5,7 @@ use std::{rc::Weak, sync::Arc};
 use catena_connection::{
     Output, Outside,
     input::Now,
+    output::HIGH_WATER_BYTES,
     outside::{AuthOutcome, AuthRequest, Denial, Event},
 };
 use catena_link::{Class, Full};
@@ -18,8 +19,9 @@ use crate::{
     clients::Came,
     counters::Counters,
     denials::Denials,
-    limits::AUTHENTICATIONS_MAX,
+    limits::{AUTHENTICATIONS_MAX, OUTPUT_SHORT_BYTES},
     link::Link,
+    memory::Memory,
     room::Room,
     tracer::Tracer,
     traffic::Meter,
@@ -36,6 +38,7 @@ pub(crate) struct Router {
     pub denials: Denials,
     /// Authentications that are not answered yet.
     pub calls: Arc<Room>,
+    pub memory: Memory,
     pub worker: Weak<Shared>,
     pub tracer: Tracer,
 }
@@ -56,6 +59,7 @@ impl Router {
             counters,
             denials: Denials::default(),
             calls: Room::new(AUTHENTICATIONS_MAX),
+            memory: Memory::default(),
             worker,
             tracer: Tracer::new(tracing),
         }
@@ -150,6 +154,13 @@ impl Outside for View<'_> {
 
     fn denied(&mut self, denial: Denial<'_>) {
         self.router.denials.log(&denial, self.conn, self.now);
+    }
+
+    fn output_max(&self) -> usize {
+        match self.router.memory.is_short() {
+            true => OUTPUT_SHORT_BYTES,
+            false => HIGH_WATER_BYTES,
+        }
     }
 
     fn output(&mut self) -> &mut Output {

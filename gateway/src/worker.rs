@@ -35,7 +35,7 @@ use crate::{
     counters::Counters,
     cut,
     entrance::Entrance,
-    limits::{ABANDON_MS, CONNECT_MS, DRAIN_MS, TOLD_AT_ONCE},
+    limits::{ABANDON_MS, CONNECT_MS, DRAIN_MS, MEMORY_PERCENT, OUTPUT_SHORT_BYTES, TOLD_AT_ONCE},
     link,
     ports::Keeper,
     room::Seat,
@@ -112,6 +112,8 @@ pub(crate) struct Shared {
     settings: RefCell<Arc<Settings>>,
     /// Of those on ports with `compatibility: Azure`.
     settings_like_azure: RefCell<Arc<Settings>>,
+    /// How many share the gateway's memory.
+    workers: u16,
     shutdown: Shutdown,
     is_over: Shutdown,
     accusations: mpsc::Sender<Incarnation>,
@@ -143,6 +145,7 @@ impl Worker {
             counters: self.counters.clone(),
             settings: RefCell::default(),
             settings_like_azure: RefCell::new(Arc::new(Settings::default().like_azure())),
+            workers: self.config.workers,
             shutdown: self.shutdown.clone(),
             is_over: self.is_over.clone(),
             accusations: self.config.accusations.clone(),
@@ -361,11 +364,42 @@ impl Shared {
                 link.learn(configuration);
             }
         }
+        let profile = cluster.broker.memory_profile;
+        let publishes = usize::try_from(profile.buffer_bytes() / 8).unwrap_or(usize::MAX);
+        router
+            .links
+            .iter_mut()
+            .for_each(|link| link.set_bytes_max(publishes));
+        let clients =
+            profile.gateway_bytes() * MEMORY_PERCENT / 100 / u64::from(self.workers.max(1));
+        router
+            .memory
+            .set_max(usize::try_from(clients).unwrap_or(usize::MAX));
         let settings = cluster.client_settings();
         if **self.settings.borrow() != settings {
             let like_azure = settings.clone().like_azure();
             self.settings_like_azure.replace(Arc::new(like_azure));
             self.settings.replace(Arc::new(settings));
+        }
+    }
+
+    /// A client holds so many bytes now. When memory gets short by it, those who do not read are looked at.
+    pub fn count_memory(&self, clients: &mut Clients, id: ConnId, held: usize) {
+        let Some(client) = clients.get_mut(id) else {
+            return;
+        };
+        let memory = &mut self.router.borrow_mut().memory;
+        if memory.count(&mut client.held, held) {
+            self.counters.memory_short.add();
+            clients.wake_those_with(OUTPUT_SHORT_BYTES);
+        }
+        while let Some(next) = memory.next() {
+            if let Some(client) = clients.get_mut(next) {
+                client.wake();
+                if memory.is_short() {
+                    break;
+                }
+            }
         }
     }
 

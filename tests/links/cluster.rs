@@ -9,7 +9,7 @@ use std::{
 };
 
 use catena_authentication::Means;
-use catena_backend::{Backend, Options, Pulse, Voice};
+use catena_backend::{Backend, Options, Pulse, Spill, Voice};
 use catena_chain::{
     Configuration, Epoch, Generation, Incarnation, Member, ReplicaId,
     message::{News, Report},
@@ -229,6 +229,8 @@ impl Cluster {
             cluster: self.told.0.subscribe(),
             heard: self.heard.subscribe(),
             voice: Arc::new(self.told.clone()),
+            // Nothing is put there, and so it is not made.
+            spill: Spill::new(&std::env::temp_dir().join("catena-links")).unwrap(),
             pulse: Pulse::default(),
             storage: None,
         });

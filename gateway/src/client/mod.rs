@@ -22,7 +22,11 @@ use tracing::debug;
 
 use crate::{
     client::read::{Inbound, Read},
-    limits::{LINGER_BYTES, LINGER_MS, TURN_BYTES, TURN_PACKETS, WRITE_STALL_MS},
+    clients::Clients,
+    limits::{
+        LINGER_BYTES, LINGER_MS, TURN_BYTES, TURN_PACKETS, WRITE_STALL_MS, WRITE_STALL_SHORT_MS,
+    },
+    memory::Gather,
     stream::Stream,
     worker::{Seats, Shared},
 };
@@ -38,6 +42,8 @@ pub(crate) struct Task {
     connect_by: Option<Now>,
     /// Since when the client takes nothing of what is to be written.
     stalled_since: Option<Now>,
+    /// Its large packet waits for memory: it asks again then.
+    gathers_at: Option<Now>,
 }
 
 #[derive(Debug)]
@@ -94,6 +100,7 @@ impl Task {
             inbound: Inbound::default(),
             connect_by: Some(connect_by),
             stalled_since: None,
+            gathers_at: None,
         }
     }
 }
@@ -119,6 +126,7 @@ impl Future for Task {
 
 impl Task {
     fn serve(&mut self, cx: &mut Context<'_>, now: Now) -> io::Result<()> {
+        self.gathers_at = None;
         let mut budget = Budget {
             bytes: TURN_BYTES,
             packets: TURN_PACKETS,
@@ -127,6 +135,9 @@ impl Task {
             if budget.bytes == 0 || budget.packets == 0 {
                 // Others have their turn.
                 cx.waker().wake_by_ref();
+                break;
+            }
+            if self.inbound.is_large() && !self.may_gather(now)? {
                 break;
             }
             let Phase::Serving(socket) = &mut self.phase else {
@@ -151,6 +162,30 @@ impl Task {
         Ok(())
     }
 
+    /// Whether more of a large packet may be read: while memory is short one is gathered at a time.
+    fn may_gather(&mut self, now: Now) -> io::Result<bool> {
+        self.gathers_at = None;
+        loop {
+            let asked = self.worker.router.borrow_mut().memory.gather(self.id, now);
+            match asked {
+                Gather::Go => return Ok(true),
+                Gather::Wait(until) => {
+                    self.gathers_at = Some(until);
+                    return Ok(false);
+                }
+                Gather::Instead(other) => {
+                    if let Some(client) = self.worker.clients.borrow_mut().get_mut(other) {
+                        client.wake();
+                    }
+                }
+                Gather::TooLate => {
+                    self.worker.counters.over_memory.add();
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+            }
+        }
+    }
+
     /// Hands packets to the protocol; whether it wants more than there are.
     fn hand_in(&mut self, now: Now, budget: &mut Budget) -> bool {
         let clients = &mut *self.worker.clients.borrow_mut();
@@ -158,6 +193,7 @@ impl Task {
         let Some(client) = clients.get_mut(self.id) else {
             return false;
         };
+        client.protocol.set_memory_short(router.memory.is_short());
         loop {
             if client.output.is_closing() {
                 self.inbound.forget();
@@ -259,6 +295,7 @@ impl Task {
             return;
         };
         self.stalled_since = None;
+        self.gathers_at = None;
         self.connect_by = None;
         self.phase = Phase::Lingering {
             socket,
@@ -319,6 +356,7 @@ impl Task {
         self.phase = Phase::Leaving;
         self.inbound.forget();
         self.stalled_since = None;
+        self.gathers_at = None;
         self.connect_by = None;
     }
 
@@ -333,6 +371,9 @@ impl Task {
             if client.protocol.version().is_some() {
                 self.connect_by = None;
             }
+            if self.gathers_at.is_some() {
+                client.protocol.excuse_silence(now);
+            }
             if client
                 .protocol
                 .deadline()
@@ -344,7 +385,7 @@ impl Task {
         };
         let has_stalled = self
             .stalled_since
-            .is_some_and(|since| since.plus_millis(WRITE_STALL_MS) <= now);
+            .is_some_and(|since| since.plus_millis(self.stall_ms()) <= now);
         if is_late {
             self.worker.counters.connect_timeouts.add();
         }
@@ -356,15 +397,41 @@ impl Task {
         }
     }
 
+    /// How long the client may take nothing although something is to be written.
+    fn stall_ms(&self) -> u64 {
+        match self.worker.router.borrow().memory.is_short() {
+            true => WRITE_STALL_SHORT_MS,
+            false => WRITE_STALL_MS,
+        }
+    }
+
+    /// Tells what the connection holds in memory now.
+    fn count_memory(&self, clients: &mut Clients) {
+        let Some(client) = clients.get(self.id) else {
+            return;
+        };
+        let is_gone = matches!(self.phase, Phase::Leaving);
+        if is_gone || !self.inbound.is_large() {
+            self.worker.router.borrow_mut().memory.gathered(self.id);
+        }
+        let held = client.output.len() + client.protocol.parked_bytes() + self.inbound.held();
+        if held != client.held {
+            self.worker.count_memory(clients, self.id, held);
+        }
+    }
+
     /// Ends the task if nothing is left, else sleeps until something comes.
     fn rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let stall_ms = self.stall_ms();
         let clients = &mut *self.worker.clients.borrow_mut();
+        self.count_memory(clients);
         let Some(client) = clients.get_mut(self.id) else {
             return Poll::Ready(());
         };
         if client.protocol.finished() {
             match self.phase {
                 Phase::Leaving => {
+                    self.worker.count_memory(clients, self.id, 0);
                     clients.remove(self.id);
                     self.worker.router.borrow_mut().forget(self.id);
                     return Poll::Ready(());
@@ -381,10 +448,14 @@ impl Task {
             Phase::Lingering { until, .. } => Some(*until),
             _ => None,
         };
-        let stalls = self
-            .stalled_since
-            .map(|since| since.plus_millis(WRITE_STALL_MS));
-        let deadlines = [client.protocol.deadline(), self.connect_by, stalls, lingers];
+        let stalls = self.stalled_since.map(|since| since.plus_millis(stall_ms));
+        let deadlines = [
+            client.protocol.deadline(),
+            self.connect_by,
+            stalls,
+            lingers,
+            self.gathers_at,
+        ];
         if let Some(next) = deadlines.into_iter().flatten().min()
             && client.armed.is_none_or(|armed| next < armed)
         {

@@ -62,6 +62,16 @@ impl Inbound {
         Ok(packet)
     }
 
+    /// Whether the rest of a large packet is awaited.
+    pub fn is_large(&self) -> bool {
+        self.large.is_some()
+    }
+
+    /// Bytes of memory that are this connection's alone, or nearly.
+    pub fn held(&self) -> usize {
+        self.partial.capacity() + self.unread.len()
+    }
+
     /// Nothing is taken for a while: a few bytes do not hold the chunk that they stand in.
     pub fn shrink(&mut self) {
         if (1..LARGE_PACKET_BYTES).contains(&self.unread.len()) && !self.unread.is_unique() {

@@ -25,6 +25,19 @@ use hashbrown::HashSet;
 use crate::gauges::LinkSeen;
 use crate::limits::{DIRECT_BYTES, DIRECT_PUBLISHES, LINK_PUBLISH_BYTES, LINK_PUBLISHES};
 
+/// The windows of a link where memory for publishes is at most `bytes`.
+fn windows(bytes: usize) -> (Window, DirectWindow) {
+    let window = Window {
+        publishes: LINK_PUBLISHES,
+        publish_bytes: LINK_PUBLISH_BYTES.min(bytes),
+    };
+    let direct = DirectWindow {
+        publishes: DIRECT_PUBLISHES,
+        waiting_bytes: DIRECT_BYTES.min(bytes),
+    };
+    (window, direct)
+}
+
 /// The link.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -50,14 +63,7 @@ pub(crate) struct Link {
 
 impl Link {
     pub fn new(origin: Origin) -> Link {
-        let window = Window {
-            publishes: LINK_PUBLISHES,
-            publish_bytes: LINK_PUBLISH_BYTES,
-        };
-        let direct = DirectWindow {
-            publishes: DIRECT_PUBLISHES,
-            waiting_bytes: DIRECT_BYTES,
-        };
+        let (window, direct) = windows(usize::MAX);
         Link {
             uplink: Uplink::new(origin, window, direct, 0, Switches::default()),
             handed_through: 0,
@@ -69,6 +75,12 @@ impl Link {
             news: None,
             carrier: None,
         }
+    }
+
+    /// Bytes of publishes that are not yet committed are bounded by this too.
+    pub fn set_bytes_max(&mut self, bytes: usize) {
+        let (window, direct) = windows(bytes);
+        self.uplink.set_windows(window, direct);
     }
 
     // What connections ask.

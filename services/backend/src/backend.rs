@@ -24,6 +24,7 @@ use crate::{
     host::{Host, News, Parts},
     limits::{ARRIVALS, FROM_ORIGIN_MESSAGES, NEWS, STREAM_ENVELOPES, TO_ORIGIN_MESSAGES},
     pulse::Pulse,
+    spill::Spill,
     storage::Storage,
     voice::Voice,
 };
@@ -40,6 +41,8 @@ pub struct Options {
     pub heard: watch::Receiver<bool>,
     /// Where reports and accusations go.
     pub voice: Arc<dyn Voice>,
+    /// Where parts of long queues go that leave memory.
+    pub spill: Spill,
     /// Where heartbeats read what shards say of themselves.
     pub pulse: Pulse,
     /// Where replicas keep what they hold; `None`: in memory alone.
@@ -62,6 +65,7 @@ pub struct Shards {
     cluster: watch::Receiver<Arc<Cluster>>,
     heard: watch::Receiver<bool>,
     voice: Arc<dyn Voice>,
+    spill: Spill,
     pulse: Pulse,
     storage: Option<Storage>,
 }
@@ -88,6 +92,7 @@ impl Backend {
                     cluster: options.cluster.clone(),
                     heard: options.heard.clone(),
                     voice: options.voice.clone(),
+                    spill: options.spill.clone(),
                     pulse: options.pulse.clone(),
                     storage: options.storage.clone(),
                 };
@@ -231,6 +236,7 @@ impl Shards {
             tracing: self.pulse.tracing(),
             voice: self.voice.clone(),
             storage: self.storage.clone(),
+            spill: self.spill.clone(),
             dial: running.dial.clone(),
             reach: running.reach.clone(),
         });

@@ -20,6 +20,7 @@ use std::{
 use catena_chain::{Epoch, Incarnation, Member, Now, Options, message::ConnectionId};
 use catena_membership::Cluster;
 use catena_replicated::{Envelope, FromOrigin, Input, Output, Replica, ToOrigin};
+use catena_shard::Command;
 use catena_slots::ShardId;
 use catena_telemetry::traces::sampler::Tracing;
 use catena_transport::{Asked, Dial, Reach};
@@ -39,6 +40,7 @@ use crate::{
     peer::Peer,
     pulse::Beat,
     ready::{Key, Ready},
+    spill::Spill,
     storage::Storage,
     stream::Stream,
     tracer::Tracer,
@@ -47,6 +49,9 @@ use crate::{
 
 /// So much later than it was due may a timer of the shard fire.
 const TICK_SLACK: Duration = Duration::from_millis(5);
+
+/// When a shard that has not heard whether parts of queues may leave memory is told again.
+const SPILL_TOLD_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a host is told from outside of its connections.
 #[derive(Debug)]
@@ -73,6 +78,7 @@ pub(crate) struct Parts<D, R> {
     pub shard: ShardId,
     pub me: Incarnation,
     pub timeout: Duration,
+    pub spill: Spill,
     pub news: mpsc::Receiver<News>,
     pub beat: Arc<Beat>,
     pub tracing: Tracing,
@@ -113,6 +119,10 @@ pub(crate) struct Host<D: Dial, R: Reach> {
     redundancy: usize,
     to_send: ToSend,
     told: Told,
+    /// Where parts of long queues go.
+    spill: Spill,
+    /// What the shard was told last of whether they may, and when.
+    spill_told: Option<(bool, Instant)>,
     /// Whether the replica has had an input since it settled.
     is_touched: bool,
     tick_every: Duration,
@@ -184,6 +194,8 @@ impl<D: Dial, R: Reach> Host<D, R> {
             redundancy: usize::MAX,
             to_send: ToSend::default(),
             told: Told::default(),
+            spill: parts.spill,
+            spill_told: None,
             is_touched: false,
             tick_every,
             tick_at: started + tick_every,
@@ -237,6 +249,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
         if self.chronicle.look(&self.replica) {
             self.look_around();
         }
+        self.put_away();
         self.perform();
         self.send();
         self.beat.turned(&self.replica);
@@ -300,6 +313,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
                 live: cluster.gateways.clone(),
             });
         }
+        self.spill.set_max(cluster.spill_bytes());
         if cluster.settings_version > self.told.settings
             && let Some(settings) = cluster.shard_settings(self.shard)
         {
@@ -312,6 +326,29 @@ impl<D: Dial, R: Reach> Host<D, R> {
                 *known = configuration.epoch;
                 self.handle(Input::Configuration(configuration.clone()));
             }
+        }
+    }
+
+    /// Parts of long queues leave memory; and the head's shard hears whether they have a place to go.
+    fn put_away(&mut self) {
+        let Some(machine) = self.replica.machine() else {
+            return;
+        };
+        let shard = machine.shard();
+        for segment in shard.take_segments() {
+            self.spill.put_away(segment);
+        }
+        let is_paused = shard.is_spill_paused();
+        let pause = self.spill.is_pressed(is_paused);
+        if pause == is_paused || !self.replica.role().is_head {
+            self.spill_told = None;
+            return;
+        }
+        let is_new =
+            |(told, at): (bool, Instant)| told != pause || self.at >= at + SPILL_TOLD_AGAIN;
+        if self.spill_told.is_none_or(is_new) {
+            self.spill_told = Some((pause, self.at));
+            self.tell_shard(Command::PauseSpill(pause));
         }
     }
 

@@ -5,7 +5,7 @@
 //!
 //! ```no_run
 //! # use std::{num::NonZeroUsize, sync::Arc};
-//! # use catena_backend::{Backend, Options, Pulse, Voice};
+//! # use catena_backend::{Backend, Options, Pulse, Spill, Voice};
 //! # use catena_chain::Incarnation;
 //! # use catena_membership::Cluster;
 //! # use catena_transport::Local;
@@ -18,6 +18,7 @@
 //!     cluster: told,
 //!     heard: is_heard,
 //!     voice,
+//!     spill: Spill::new("/var/lib/catena/buffer".as_ref()).unwrap(),
 //!     pulse: Pulse::default(),
 //!     storage: None,
 //! });
@@ -47,6 +48,7 @@ mod origin;
 mod peer;
 mod pulse;
 mod ready;
+pub mod spill;
 pub mod storage;
 mod stream;
 mod tracer;
@@ -54,5 +56,6 @@ mod voice;
 
 pub use backend::{Backend, Options, Shards};
 pub use pulse::{Counts, Held, Measured, Pulse};
+pub use spill::Spill;
 pub use storage::{Storage, StorageError, StorageOptions};
 pub use voice::Voice;

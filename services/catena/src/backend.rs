@@ -32,6 +32,7 @@ use tracing::{error, info, warn};
 pub use self::settings::Arguments;
 use self::settings::Settings;
 use crate::{
+    buffer,
     diagnostics::{
         self, Diagnostics, Reach,
         backend::{Replicas, watch_readiness},
@@ -91,6 +92,7 @@ async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<Exi
     let voice = Arc::new(voice);
     let mut replaced = voice.is_replaced();
 
+    let spill = buffer::open(&settings.buffer_dir)?;
     let directory = Directory::default();
     let cluster = relay(control_plane.watch(), directory.clone());
     health.has("registration");
@@ -106,6 +108,7 @@ async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<Exi
         cluster: cluster.clone(),
         heard: voice.is_heard(),
         voice,
+        spill,
         pulse: pulse.clone(),
         storage,
     });

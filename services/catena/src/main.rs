@@ -2,6 +2,7 @@
 
 mod admin;
 mod backend;
+mod buffer;
 mod cli;
 mod control_plane;
 mod diagnostics;

@@ -39,7 +39,8 @@ pub struct Cluster {
 impl Cluster {
     /// What `shard` is configured with. `None` before the layout is known, and for a shard that is not of it.
     pub fn shard_settings(&self, shard: ShardId) -> Option<catena_shard::Settings> {
-        let slots = &self.layout.as_ref()?.slots;
+        let layout = self.layout.as_ref()?;
+        let slots = &layout.slots;
         if shard.index() >= slots.shard_count() {
             return None;
         }
@@ -54,6 +55,7 @@ impl Cluster {
             version: self.settings_version,
             generations: slots.shards().map(generation).collect(),
             buffer_bytes: self.broker.memory_profile.buffer_bytes(),
+            spill_bytes_max: self.spill_bytes() / u64::from(layout.workers.max(1)),
             message_expiry_max: clients.max_message_expiry_seconds,
             queue_length_max: queue.length,
             queue_drop_oldest: queue.strategy == QueueStrategy::DropOldest,
@@ -67,6 +69,12 @@ impl Cluster {
             },
             ..catena_shard::Settings::new(shard, slots.clone())
         })
+    }
+
+    /// How much of a node's disk long queues may take; 0: none.
+    pub fn spill_bytes(&self) -> u64 {
+        let buffer = self.broker.disk_backed_message_buffer.as_ref();
+        buffer.map_or(0, |buffer| buffer.max_size.bytes())
     }
 
     /// Takes over from `known` every resource that is still the same.
@@ -92,7 +100,12 @@ impl Cluster {
             receive_maximum: defaults.receive_maximum.min(clients.max_receive_maximum),
             client_receive_maximum_max: clients.max_receive_maximum,
             maximum_packet_size: self.broker.packet_bytes_max(),
+            window_bytes: defaults
+                .window_bytes
+                .min(self.broker.memory_profile.packet_bytes() / 16),
             session_expiry_max: clients.max_session_expiry_seconds,
+            publish_rate_max: clients.max_publish_rate,
+            publish_bytes_rate_max: clients.max_publish_bytes_rate,
             keep_alive_max: clients.max_keep_alive_seconds,
             server_reference: server_reference.clone().map(Into::into),
             ..defaults
@@ -128,6 +141,8 @@ mod tests {
         advanced.retained.max_bytes = Some(8);
         advanced.clients.max_subscriptions = 9;
         advanced.shared_subscriptions.strategy = SharedStrategy::TopicHash;
+        advanced.clients.max_publish_rate = Some(10);
+        advanced.clients.max_publish_bytes_rate = Some(11);
         advanced.server_reference = Some("b.example.com:1883".to_owned());
         let settings = cluster.shard_settings(ShardId(0)).unwrap();
         assert_eq!(settings.retained_messages_max, Some(7));
@@ -140,5 +155,7 @@ mod tests {
         let client = cluster.client_settings();
         let reference = client.server_reference.as_deref();
         assert_eq!(reference, Some("b.example.com:1883"));
+        assert_eq!(client.publish_rate_max, Some(10));
+        assert_eq!(client.publish_bytes_rate_max, Some(11));
     }
 }

@@ -121,7 +121,9 @@ impl Cluster {
         for number in 1..=cluster.plan.backends {
             let name = format!("backend-{number}");
             let listen = (network.address(&name), 0).into();
-            let command = roles::backend(&cluster.plan, &directory, &name, listen, &members);
+            let mut command = roles::backend(&cluster.plan, &directory, &name, listen, &members);
+            let buffer = directory.join(format!("{name}-buffer"));
+            command.extend(["--buffer-dir".to_owned(), buffer.display().to_string()]);
             cluster.add(&mut network, &name, command);
         }
         for number in 1..=cluster.plan.gateways {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use catena_chain::{CommandId, NotTaken};
 use catena_replicated::Input;
-use catena_shard::Query;
+use catena_shard::{Command, Query};
 use catena_transport::{Answered, Asked, Dial, NotAnswered, Reach};
 use tokio::sync::oneshot;
 
@@ -57,6 +57,13 @@ impl<D: Dial, R: Reach> Host<D, R> {
                 self.handle(Input::Command { id, command });
             }
         }
+    }
+
+    /// A command of our own for the log: nobody waits for what becomes of it.
+    pub(super) fn tell_shard(&mut self, command: Command) {
+        self.inquiries.next_command += 1;
+        let id = CommandId(self.inquiries.next_command);
+        self.later.push(Input::Command { id, command });
     }
 
     /// Answers some of the questions that wait. Only a tail that others still hear of as such knows what is committed

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use catena_backend::{Backend, Options, Pulse, Voice};
+use catena_backend::{Backend, Options, Pulse, Spill, Voice};
 use catena_chain::{
     Configuration, Epoch, Generation, Incarnation, Member, ReplicaId,
     message::{News, Report},
@@ -141,6 +141,8 @@ impl World {
             cluster: self.cluster.subscribe(),
             heard: self.control_plane.subscribe(),
             voice: self.heard.clone(),
+            // Nothing is put there, and so it is not made.
+            spill: Spill::new(&std::env::temp_dir().join("catena-hosts")).unwrap(),
             pulse: pulse.clone(),
             storage: None,
         });

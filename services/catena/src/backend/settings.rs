@@ -63,6 +63,16 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", env = "CATENA_SECRETS_DIR")]
     secrets_dir: Option<PathBuf>,
 
+    /// Where long queues go when memory is short and the Broker has a disk-backed message buffer; its own, and emptied at each
+    /// start
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "CATENA_BUFFER_DIR",
+        default_value = "/var/lib/catena/buffer"
+    )]
+    buffer_dir: PathBuf,
+
     /// Threads that run shards [default: one per core]
     #[arg(long, value_name = "N", env = "CATENA_THREADS")]
     threads: Option<u16>,
@@ -105,6 +115,7 @@ pub struct Settings {
     pub addresses: Vec<String>,
     internal_tls: InternalTls,
     join: Join,
+    pub buffer_dir: PathBuf,
     pub log: Option<String>,
     pub log_format: Format,
     pub diagnostics: DiagnosticsOptions,
@@ -151,6 +162,7 @@ impl Settings {
             listeners,
             internal_tls: arguments.internal_tls,
             join: arguments.join,
+            buffer_dir: arguments.buffer_dir,
             log: arguments.log,
             log_format: arguments.log_format,
             diagnostics: arguments.diagnostics,

@@ -106,6 +106,7 @@ fn collect_counters(counters: &Counters, samples: &mut Samples) {
         ("authentications_full", &counters.authentications_full),
         ("accept_error", &counters.accept_errors),
         ("stalled", &counters.stalled),
+        ("over_memory", &counters.over_memory),
         ("expired", &counters.expired),
     ] {
         samples.add(&names::TURNED_AWAY, [reason], counter.get());

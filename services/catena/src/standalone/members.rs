@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::settings::Settings;
-use crate::storage;
+use crate::{buffer, storage};
 
 /// The names of the one backend and of the one gateway, and of their cluster.
 const NAME: &str = "standalone";
@@ -122,6 +122,7 @@ fn backend(
         cluster,
         heard: voice.is_heard(),
         voice,
+        spill: buffer::open(&settings.buffer_dir)?,
         pulse,
         storage,
     }))

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use super::given::{Clients, Given};
 use crate::{
     admin::AdminPort,
+    buffer,
     diagnostics::{Address, DiagnosticsOptions},
     first::Manifests,
     kubernetes::KubernetesApi,
@@ -32,6 +33,7 @@ const KEYS: &[&str] = &[
     "shards",
     "workers",
     "data_dir",
+    "buffer_dir",
     "secrets_dir",
     "kubernetes_api",
     "kubernetes_token_file",
@@ -99,6 +101,11 @@ pub struct Arguments {
     /// Where sessions, messages and resources are kept; made if it is not there. Without it all is in memory
     #[arg(long, value_name = "DIR", env = "CATENA_DATA_DIR")]
     data_dir: Option<PathBuf>,
+
+    /// Where long queues go when memory is short and the Broker has a disk-backed message buffer; its own, and emptied at each
+    /// start [default: buffer in the data directory, else a temporary directory]
+    #[arg(long, value_name = "DIR", env = "CATENA_BUFFER_DIR")]
+    buffer_dir: Option<PathBuf>,
 
     /// A directory of manifests that are applied at the start; see `catena explain`
     #[arg(long, value_name = "DIR", env = "CATENA_RESOURCES")]
@@ -177,6 +184,7 @@ struct File {
     shards: Option<usize>,
     workers: Option<u16>,
     data_dir: Option<PathBuf>,
+    buffer_dir: Option<PathBuf>,
     resources: Option<PathBuf>,
     secrets_dir: Option<PathBuf>,
     kubernetes_api: Option<String>,
@@ -204,6 +212,7 @@ pub struct Settings {
     pub shards_default: usize,
     pub workers: u16,
     pub data_dir: Option<PathBuf>,
+    pub buffer_dir: PathBuf,
     pub manifests: Manifests,
     pub admin: Access,
     pub secrets_dir: Option<PathBuf>,
@@ -255,12 +264,15 @@ impl Settings {
             clients: file.clients,
         };
         given.check()?;
+        let data_dir = arguments.data_dir.or(file.data_dir);
+        let buffer_dir = arguments.buffer_dir.or(file.buffer_dir);
         Ok(Settings {
             listen,
             shards,
             shards_default: cores.min(SHARDS_MAX),
             workers,
-            data_dir: arguments.data_dir.or(file.data_dir),
+            buffer_dir: buffer_dir.unwrap_or_else(|| buffer::beside(data_dir.as_deref())),
+            data_dir,
             secrets_dir: arguments.secrets_dir.or(file.secrets_dir),
             kubernetes: kubernetes.find()?,
             manifests: Manifests::read(resources.as_deref())?,

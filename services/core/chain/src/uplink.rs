@@ -126,6 +126,12 @@ impl<M: Machine> Uplink<M> {
 
     // What the origin asks.
 
+    /// From here on the windows are others; what has been taken stays.
+    pub fn set_windows(&mut self, window: Window, direct: DirectWindow) {
+        self.sender.set_window(window);
+        self.direct.window = direct;
+    }
+
     /// Takes an op and returns its number.
     ///
     /// # Errors

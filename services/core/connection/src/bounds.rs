@@ -84,7 +84,7 @@ pub const WINDOW_MESSAGES: u32 = 1024;
 /// The least part of [`WINDOW_MESSAGES`] that one shard gets.
 pub const WINDOW_MESSAGES_MIN: u32 = 64;
 
-/// Bytes that all shards together may have on their way to a reader.
+/// Bytes that all shards together may have on their way to a reader, unless the memory profile allows less.
 pub const WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// The least part of [`WINDOW_BYTES`] that one shard gets.

@@ -22,7 +22,7 @@ use crate::{
     alias::AliasesOut,
     bounds::{
         ABANDONED_MS, ALIASES_OUT_MAX, CONNACK_MS, PREFETCH_MESSAGES, SHARD_TIME_MS,
-        UNACKNOWLEDGED_MAX, WINDOW_BYTES, WINDOW_BYTES_MIN, WINDOW_MESSAGES, WINDOW_MESSAGES_MIN,
+        UNACKNOWLEDGED_MAX, WINDOW_BYTES_MIN, WINDOW_MESSAGES, WINDOW_MESSAGES_MIN,
     },
     connection::Phase,
     input::Now,
@@ -330,8 +330,14 @@ impl Connection {
             persistent: self.is_persistent(),
             receive_maximum,
             window_messages,
-            window_bytes: window_bytes(slots),
+            window_bytes: self.window_bytes(slots),
         }
+    }
+
+    /// A shard's part of what may be on its way to the client.
+    pub(crate) fn window_bytes(&self, slots: &SlotTable) -> u32 {
+        let shards = slots.shard_count().max(1) as u32;
+        (self.settings.window_bytes / shards).max(WINDOW_BYTES_MIN)
     }
 
     /// Sends an op that is always taken `[F-61]`.
@@ -345,11 +351,6 @@ impl Connection {
             .send(shard, Class::Control, op)
             .expect("a link takes every control op [F-61]")
     }
-}
-
-/// A shard's part of [`WINDOW_BYTES`].
-pub(crate) fn window_bytes(slots: &SlotTable) -> u32 {
-    (WINDOW_BYTES / slots.shard_count().max(1) as u32).max(WINDOW_BYTES_MIN)
 }
 
 fn check(connect: &Connect, maximum_qos: QoS) -> Result<(), ReasonCode> {

@@ -27,6 +27,7 @@ use crate::{
     input::{Effect, Now},
     packet_ids::{IdMap, NextId},
     peers::Peers,
+    rate::Rates,
     release::Inbound,
     requests::Requests,
     switches::Switches,
@@ -133,6 +134,10 @@ pub struct Connection {
     pub(crate) waiting_releases: Vec<u16>,
     pub(crate) parked: usize,
     pub(crate) parked_bytes: usize,
+    /// The gateway is short of memory: nothing more is read while a publish is parked.
+    is_memory_short: bool,
+    /// `None`: publishes come as fast as they may.
+    pub(crate) rates: Option<Box<Rates>>,
     /// Counts QoS 0 publishes `[F-70]`.
     pub(crate) counter: u32,
     pub(crate) requests: Option<Box<Requests>>,
@@ -173,6 +178,7 @@ impl Connection {
         now: Now,
     ) -> Connection {
         Connection {
+            rates: Rates::of(&settings),
             settings,
             conn,
             entropy,
@@ -208,6 +214,7 @@ impl Connection {
             waiting_releases: Vec::new(),
             parked: 0,
             parked_bytes: 0,
+            is_memory_short: false,
             counter: 0,
             requests: None,
             aliases_out: None,
@@ -266,6 +273,21 @@ impl Connection {
             Phase::Live => self.open && !self.output_full && self.has_room_for_packets(),
             _ => false,
         }
+    }
+
+    /// Whether the gateway is short of memory, from here on.
+    pub fn set_memory_short(&mut self, is_short: bool) {
+        self.is_memory_short = is_short;
+    }
+
+    /// Bytes of publishes that wait here.
+    pub fn parked_bytes(&self) -> usize {
+        self.parked_bytes
+    }
+
+    /// The client is kept waiting: its silence is none `[F-62]`.
+    pub fn excuse_silence(&mut self, now: Now) {
+        self.last_packet = now;
     }
 
     /// Whether nothing is left to be done: the driver forgets the connection once its output is written.
@@ -343,6 +365,7 @@ impl Connection {
             PARKED_V3_MAX
         };
         let unanswered = self.acknowledging.len() + self.recording.len();
+        let parked_max = if self.is_memory_short { 1 } else { parked_max };
         self.parked < parked_max
             && self.parked_bytes < PARKED_BYTES_MAX
             && (v5 || unanswered < UNANSWERED_V3_MAX)
@@ -454,6 +477,7 @@ impl Connection {
                 Timer::Credit => self.send_credits(outside),
                 Timer::Hold => self.on_hold_time(now, outside),
                 Timer::Expiry => self.on_expiry_time(now, outside),
+                Timer::Rate => self.drain_all_parked(now, outside),
             }
         }
     }

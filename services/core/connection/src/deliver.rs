@@ -15,7 +15,6 @@ use crate::{
     Connection, Outside,
     alias::Said,
     bounds::{CREDIT_MESSAGES, CREDIT_MS, KEPT_CAPACITY, SHARED_WAIT_MS, WAITING_MAX},
-    connect::window_bytes,
     connection::{Phase, packet_id},
     guard::Guard,
     input::{Delivery, Now},
@@ -112,7 +111,7 @@ impl Connection {
         }
         let congested = outside.output().len() >= HIGH_WATER_BYTES;
         if target.qos == QoS::AtMostOnce && !target.counted {
-            if congested {
+            if outside.output().len() >= outside.output_max() {
                 return outside.count(Event::DroppedOutgoing);
             }
         } else if congested || self.waiting > 0 || !self.has_room_for(target.qos) {
@@ -304,7 +303,7 @@ impl Connection {
         now: Now,
         outside: &mut O,
     ) {
-        let bytes_max = u64::from(window_bytes(outside.slots()) / 4);
+        let bytes_max = u64::from(self.window_bytes(outside.slots()) / 4);
         let peer = self.peers.at_mut(place);
         peer.credit_messages += 1;
         peer.credit_bytes += message.weight() as u64;

@@ -28,6 +28,7 @@ mod packet_ids;
 mod parking;
 mod peers;
 mod publish_in;
+mod rate;
 mod release;
 mod requests;
 mod subscribe;

@@ -7,7 +7,10 @@ use catena_policy::Policy;
 use catena_shard::{Op, Time, op::Publish, trace};
 use catena_slots::{ShardId, SlotTable};
 
-use crate::{Identity, output::Output};
+use crate::{
+    Identity,
+    output::{HIGH_WATER_BYTES, Output},
+};
 
 /// The gateway as the connection sees it. Tests bring their own.
 pub trait Outside {
@@ -49,6 +52,11 @@ pub trait Outside {
 
     /// The policy does not allow what the client wants: for the log. It is counted as well, as [`Event::Denied`].
     fn denied(&mut self, denial: Denial<'_>);
+
+    /// Bytes that wait to be written, from which QoS 0 deliveries are dropped `[F-59]`: less while memory is short.
+    fn output_max(&self) -> usize {
+        HIGH_WATER_BYTES
+    }
 
     /// What will be written to the client.
     fn output(&mut self) -> &mut Output;
@@ -136,6 +144,8 @@ pub enum Event {
     Allowed(Action),
     /// The policy did not allow it.
     Denied(Action),
+    /// The client publishes faster than it may: its publishes wait.
+    Slowed,
     /// What proved who the client is has expired: the connection is closed.
     Expired,
 }

@@ -1,4 +1,5 @@
-//! Publishes that cannot go yet `[F-62]`: the link's window is full, the lane changes, or a SUBSCRIBE is in front.
+//! Publishes that cannot go yet `[F-62]`: the link's window is full, the lane changes, a SUBSCRIBE is in front, or
+//! the client is faster than it may be.
 //!
 //! Only publishes to the same shard wait behind one that is parked.
 
@@ -38,10 +39,10 @@ impl Connection {
     ) {
         let place = self.peers.place(shard);
         if self.peers.at(place).parked.is_empty()
-            && self.may_pass(&publish, now)
+            && self.may_pass(&publish, now, outside)
             && self.send_publish(place, &publish, outside)
         {
-            return;
+            return self.count_in_rates(&publish, now);
         }
         self.parked += 1;
         self.parked_bytes += publish.message.weight();
@@ -49,13 +50,13 @@ impl Connection {
     }
 
     /// Whether nothing in this connection holds the publish back.
-    fn may_pass(&mut self, publish: &Parked, now: Now) -> bool {
+    fn may_pass<O: Outside>(&mut self, publish: &Parked, now: Now, outside: &mut O) -> bool {
         if publish.packet_id != 0 && !self.may_be_remembered(publish.packet_id) {
             return false;
         }
         let until = publish.since.plus_millis(BARRIER_MS);
         if self.requests_completed() >= publish.behind || now >= until {
-            return true;
+            return self.is_within_rates(now, outside);
         }
         self.timers.start(Timer::Barrier, until);
         false
@@ -65,7 +66,7 @@ impl Connection {
     pub(crate) fn drain_parked<O: Outside>(&mut self, place: usize, now: Now, outside: &mut O) {
         while let Some(mut publish) = self.peers.at_mut(place).parked.pop_front() {
             let weight = publish.message.weight();
-            if !self.may_pass(&publish, now) {
+            if !self.may_pass(&publish, now, outside) {
                 return self.peers.at_mut(place).parked.push_front(publish);
             }
             publish.behind = 0;
@@ -73,6 +74,7 @@ impl Connection {
             if !self.send_publish(place, &publish, outside) {
                 return self.peers.at_mut(place).parked.push_front(publish);
             }
+            self.count_in_rates(&publish, now);
             self.parked -= 1;
             self.parked_bytes -= weight;
         }

@@ -3,6 +3,8 @@
 use bytestring::ByteString;
 use catena_mqtt::{QoS, encode::PACKET_SIZE_MAX};
 
+use crate::bounds::WINDOW_BYTES;
+
 /// Settings of connections, shared by all of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -19,8 +21,14 @@ pub struct Settings {
     pub maximum_packet_size: u32,
     /// Topic aliases that a client may set; 0: none.
     pub topic_alias_maximum: u16,
+    /// Bytes that all shards together may have on their way to a reader.
+    pub window_bytes: u32,
     /// Upper bound of the session expiry, in seconds, and that of 3.1.1 sessions with clean session 0 `[F-16]`.
     pub session_expiry_max: u32,
+    /// Publishes of the client in a second; `None`: no bound.
+    pub publish_rate_max: Option<u32>,
+    /// Bytes of their topics, payloads and properties in a second; `None`: no bound.
+    pub publish_bytes_rate_max: Option<u64>,
     /// Upper bound of the keep alive, in seconds. 0 and 65,535: none.
     pub keep_alive_max: u16,
     /// Where clients are sent that we turn away `[F-26]`.
@@ -53,7 +61,10 @@ impl Default for Settings {
             subscription_ids: true,
             maximum_packet_size: PACKET_SIZE_MAX,
             topic_alias_maximum: 32,
+            window_bytes: WINDOW_BYTES,
             session_expiry_max: 3600,
+            publish_rate_max: None,
+            publish_bytes_rate_max: None,
             keep_alive_max: u16::MAX,
             server_reference: None,
         }

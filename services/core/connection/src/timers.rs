@@ -21,9 +21,11 @@ pub(crate) enum Timer {
     Hold,
     /// What proved who the client is expires.
     Expiry,
+    /// The client's rates let its next publish go.
+    Rate,
 }
 
-const TIMERS: [Timer; 8] = [
+const TIMERS: [Timer; 9] = [
     Timer::Phase,
     Timer::KeepAlive,
     Timer::Request,
@@ -32,6 +34,7 @@ const TIMERS: [Timer; 8] = [
     Timer::Credit,
     Timer::Hold,
     Timer::Expiry,
+    Timer::Rate,
 ];
 
 const OFF: u64 = u64::MAX;

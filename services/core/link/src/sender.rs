@@ -80,6 +80,11 @@ impl<T> Sender<T> {
         }
     }
 
+    /// From here on the window is another; what has been taken stays.
+    pub fn set_window(&mut self, window: Window) {
+        self.window = window;
+    }
+
     /// Whether a publish of `bytes` fits the window now.
     pub fn has_room(&self, bytes: usize) -> bool {
         let publishes = self.gathering_publishes + self.kept_publishes;

@@ -97,6 +97,16 @@ impl MemoryProfile {
         }
     }
 
+    /// The memory of one gateway, in bytes.
+    pub const fn gateway_bytes(self) -> u64 {
+        MIB * match self {
+            MemoryProfile::Tiny => 99,
+            MemoryProfile::Low => 387,
+            MemoryProfile::Medium => 1_945,
+            MemoryProfile::High => 5_017,
+        }
+    }
+
     /// The largest packet of a client, in bytes.
     pub const fn packet_bytes(self) -> u32 {
         MIB as u32

@@ -11,6 +11,9 @@ impl Shard {
             return;
         }
         let before = std::mem::replace(&mut self.settings, settings.clone());
+        if before.spill_bytes_max == 0 && settings.spill_bytes_max > 0 {
+            self.list_long_queues();
+        }
         let mut lost = Vec::new();
         for (shard, (old, new)) in before
             .generations

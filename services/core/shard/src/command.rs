@@ -30,6 +30,8 @@ pub enum Command {
     EndSession(EndSession),
     /// To the topic's shard: the retained message that the entry `sequence` stored is forgotten. Nobody is told.
     ClearRetained { topic: ByteString, sequence: u64 },
+    /// Of the head's host itself: whether parts of long queues may leave memory, or have no place to go.
+    PauseSpill(bool),
 }
 
 impl Shard {
@@ -48,6 +50,7 @@ impl Shard {
                 .retained
                 .get(topic)
                 .is_some_and(|retained| retained.sequence == *sequence),
+            Command::PauseSpill(pause) => self.spill_paused != *pause,
         }
     }
 
@@ -71,6 +74,10 @@ impl Shard {
                 }
             }
             Command::ClearRetained { topic, .. } => self.clear_retained(topic),
+            Command::PauseSpill(pause) => {
+                self.spill_paused = *pause;
+                self.spill_later();
+            }
         }
     }
 

@@ -13,7 +13,8 @@ use crate::{
     links::LinkId,
     message::Message,
     op::{Publish, SubscriptionOptions},
-    reader::{Attached, Queued, ReaderId},
+    queue::Queued,
+    reader::{Attached, ReaderId},
     retained::{Retained, TopicKey},
     shard::Shard,
     store::MessageId,
@@ -187,6 +188,7 @@ impl Shard {
                 sequence,
                 qos,
                 retain,
+                weight: u32::try_from(weight).unwrap_or(u32::MAX),
                 subscription_ids,
             },
         );
@@ -224,24 +226,36 @@ impl Shard {
             .settings
             .queue_length_max
             .filter(|_| self.settings.queue_drop_oldest);
-        let over = limit.is_some_and(|limit| reader.queue.len() as u64 > limit);
-        if over {
-            let expired = reader
-                .queue
-                .iter()
-                .take(self.work as usize)
-                .position(|queued| self.store.expires_at(queued.message) <= self.now);
-            let looked_at = expired.map_or(reader.queue.len(), |place| place + 1);
-            self.work = self.work.saturating_sub(looked_at as u32);
-            match expired {
-                Some(_) => self.stats.expired += 1,
-                None => self.stats.queue_dropped += 1,
-            }
-            if let Some(dropped) = reader.queue.remove(expired.unwrap_or(0)) {
-                self.store.release(dropped.message, &mut self.account);
+        if limit.is_some_and(|limit| reader.queue.len() > limit) {
+            self.drop_oldest(id);
+        }
+        self.queue_has_grown(id);
+        self.starve(id);
+    }
+
+    /// Drops the oldest message of a queue, or one that has expired, if that is found.
+    fn drop_oldest(&mut self, id: ReaderId) {
+        self.refill(id);
+        let Some(reader) = self.readers.get_mut(id) else {
+            return;
+        };
+        let (mut expired, mut looked_at) = (None, 0);
+        let looks = self.work as usize;
+        for (place, queued) in reader.queue.front_messages().take(looks).enumerate() {
+            looked_at += 1;
+            if self.store.expires_at(queued.message) <= self.now {
+                expired = Some(place);
+                break;
             }
         }
-        self.starve(id);
+        self.work = self.work.saturating_sub(looked_at);
+        match expired {
+            Some(_) => self.stats.expired += 1,
+            None => self.stats.queue_dropped += 1,
+        }
+        if let Some(dropped) = reader.queue.remove(expired.unwrap_or(0)) {
+            self.store.release(dropped.message, &mut self.account);
+        }
     }
 
     /// Emits one Deliver per link.

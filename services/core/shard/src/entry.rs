@@ -56,6 +56,8 @@ pub struct Settings {
     pub stripes: Vec<u8>,
     /// The incoming publish buffer of the memory profile, in bytes `[F-63]`.
     pub buffer_bytes: u64,
+    /// Bytes of parts of long queues that may leave memory; 0: none do `[F-65]`.
+    pub spill_bytes_max: u64,
     /// Upper bound and default of a message's expiry, in seconds.
     pub message_expiry_max: Option<u32>,
     /// Queued messages per subscriber; `None`: no limit but memory `[F-65]`.
@@ -89,6 +91,7 @@ impl Settings {
             generations: vec![1; shards],
             slots,
             buffer_bytes: BUFFER_BYTES_DEFAULT,
+            spill_bytes_max: 0,
             message_expiry_max: None,
             queue_length_max: None,
             queue_drop_oldest: false,

@@ -43,6 +43,8 @@ pub(crate) enum Job {
         homes_done: u32,
         readers_done: u32,
     },
+    /// Parts of long queues are to leave memory, though no queue grows.
+    Spill,
 }
 
 impl Shard {
@@ -93,6 +95,7 @@ impl Shard {
             }
             Job::Dispose(id, reader) => self.dispose(id, reader),
             Job::DiscardGroup(group) => self.discard_group(group),
+            Job::Spill => self.spill_more(),
             Job::GatewaysGone {
                 homes_done,
                 readers_done,

@@ -10,8 +10,10 @@ use crate::{effect::Effect, id::Origin, reader::ReaderId};
 /// Unacknowledged bytes from which a gateway's readers have no window `[F-64]`.
 pub const CONGESTED_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Below this they have one again.
-pub const RELIEVED_BYTES: u64 = CONGESTED_BYTES / 2;
+/// The same where the memory profile's buffer is small: a quarter of it.
+pub(crate) fn congested_bytes(buffer: u64) -> u64 {
+    CONGESTED_BYTES.min(buffer / 4)
+}
 
 /// What an effect weighs beyond the message in it, per target.
 const EFFECT_BYTES: u32 = 64;
@@ -26,7 +28,7 @@ pub(crate) struct Link {
     pub origin: Origin,
     pub inbound: Inbound,
     pub outbox: Outbox<Effect>,
-    /// Above [`CONGESTED_BYTES`], and not yet below [`RELIEVED_BYTES`] again.
+    /// Above [`congested_bytes`], and not yet below half of it again.
     pub is_congested: bool,
     /// Readers that wait for that.
     pub starved: BTreeSet<ReaderId>,

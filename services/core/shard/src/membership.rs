@@ -3,11 +3,12 @@
 use std::cmp::Ordering;
 
 use crate::{
-    account::{SESSION_BYTES, SUBSCRIPTION_BYTES},
+    account::{REFERENCE_BYTES, SESSION_BYTES, SUBSCRIPTION_BYTES},
     group::{Group, GroupId},
     id::Who,
     job::Job,
     op::{EndSession, Op, Touched},
+    queue::Popped,
     reader::{Reader, ReaderId},
     shard::Shard,
     switches::Rule,
@@ -80,6 +81,9 @@ impl Shard {
             return;
         };
         self.account.remove(SESSION_BYTES);
+        self.long_queues.remove(&id);
+        let inbound = reader.inbound.len() as u64;
+        self.account.remove(REFERENCE_BYTES * inbound);
         self.cursors -= reader.cursors.len() as u64;
         for group in &reader.groups {
             self.members_changed(*group);
@@ -94,8 +98,14 @@ impl Shard {
 
     /// Gives back what a reader held, as far as the entry's work reaches; a job does the rest.
     pub(crate) fn dispose(&mut self, id: ReaderId, mut reader: Box<Reader>) {
-        while let Some(queued) = reader.queue.pop_front() {
-            self.store.release(queued.message, &mut self.account);
+        while let Some(popped) = reader.queue.pop() {
+            match popped {
+                Popped::Message(message) => self.store.release(message, &mut self.account),
+                Popped::Part(part) => {
+                    let released = self.forget_part(part);
+                    self.work = self.work.saturating_sub(released as u32);
+                }
+            }
             if self.tire() {
                 break;
             }

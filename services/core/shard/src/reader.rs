@@ -1,11 +1,8 @@
 //! Readers: what a shard knows of one client - whose ops it takes, what it subscribed to, what it is still owed.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, VecDeque};
 
-use catena_mqtt::{Filter, QoS};
+use catena_mqtt::Filter;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +14,8 @@ use crate::{
     inflight::Inflight,
     links::LinkId,
     op::SubscriptionOptions,
+    queue::Queue,
     slab::Slab,
-    store::MessageId,
 };
 
 /// A reader's number. A message goes to its readers in ascending order of it `[F-67]`.
@@ -30,18 +27,6 @@ pub(crate) struct ReaderId(pub u64);
 pub(crate) struct Attached {
     pub link: LinkId,
     pub conn: ConnId,
-}
-
-/// A message that waits for a reader.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Queued {
-    pub message: MessageId,
-    /// The entry that published it.
-    pub sequence: u64,
-    pub qos: QoS,
-    pub retain: bool,
-    /// What matched when it was published `[F-36]`.
-    pub subscription_ids: Option<Arc<[u32]>>,
 }
 
 /// One client on this shard.
@@ -56,7 +41,7 @@ pub(crate) struct Reader {
     pub attached: Option<Attached>,
     pub window: Window,
     pub subscriptions: BTreeMap<Filter, SubscriptionOptions>,
-    pub queue: VecDeque<Queued>,
+    pub queue: Queue,
     pub inflight: Inflight,
     pub cursors: VecDeque<Cursor>,
     /// QoS 2 publishes of the client that wait for PUBREL, each with the epoch that brought it `[F-42]`.
@@ -114,7 +99,7 @@ impl Reader {
             attached: None,
             window: Window::default(),
             subscriptions: BTreeMap::new(),
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             inflight: Inflight::default(),
             cursors: VecDeque::new(),
             inbound: BTreeMap::new(),

@@ -10,7 +10,8 @@ use crate::{
     inflight::{Item, Progress},
     job::Job,
     links::LinkId,
-    reader::{Attached, Queued, ReaderId},
+    queue::Queued,
+    reader::{Attached, ReaderId},
     retained::Step,
     shard::Shard,
     store::MessageId,
@@ -215,6 +216,7 @@ impl Shard {
         let Some(at) = self.open_attachment(id) else {
             return false;
         };
+        self.refill(id);
         let Some(reader) = self.readers.get_mut(id) else {
             return false;
         };
@@ -244,6 +246,7 @@ impl Shard {
             qos,
             retain,
             subscription_ids,
+            ..
         } = queued;
         self.send(
             id,
@@ -289,6 +292,7 @@ impl Shard {
                     sequence,
                     qos,
                     retain,
+                    weight: u32::try_from(weight).unwrap_or(u32::MAX),
                     subscription_ids,
                 });
                 return false;
@@ -350,8 +354,10 @@ impl Shard {
                     sequence,
                     qos,
                     retain,
+                    weight: u32::try_from(weight).unwrap_or(u32::MAX),
                     subscription_ids,
                 });
+                self.queue_has_grown(id);
                 self.starve(id);
             }
         }

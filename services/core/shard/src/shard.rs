@@ -1,6 +1,9 @@
 //! The state and the dispatch of entries. No op is decided here.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Mutex, Weak},
+};
 
 use catena_link::{Admission, Outbox};
 use catena_slots::{ShardId, SlotTable};
@@ -18,8 +21,9 @@ use crate::{
     job::Job,
     links::{self, LinkId, Links},
     op::Op,
-    reader::Readers,
+    reader::{ReaderId, Readers},
     retained::RetainedMessages,
+    segment::Segment,
     stats::Stats,
     store::Store,
     switches::Switches,
@@ -80,8 +84,21 @@ pub struct Shard {
     pub(crate) jobs: VecDeque<Job>,
     pub(crate) fan_outs: FanOuts,
     pub(crate) account: Account,
+    /// Readers whose queue has more than a part's worth in memory.
+    pub(crate) long_queues: BTreeSet<ReaderId>,
+    /// The one of them that was parted last.
+    pub(crate) spilled_last: ReaderId,
+    /// Bytes of queues' parts.
+    pub(crate) spilled_bytes: u64,
+    /// Parts of queues stay in memory: the head's host has no room for more.
+    pub(crate) spill_paused: bool,
+    /// A job that parts queues is under way.
+    pub(crate) spill_has_job: bool,
     /// Wills on their way to other shards, by shard and number.
     pub(crate) wills_in_flight: BTreeMap<(ShardId, u64), HomeId>,
+    /// Those that the host was not told of.
+    #[serde(skip)]
+    pub(crate) segments: Mutex<Vec<Weak<Segment>>>,
     #[serde(skip)]
     pub(crate) index: Index,
     /// What is left of the work that this entry may do.
@@ -122,6 +139,12 @@ impl Shard {
             jobs: VecDeque::new(),
             fan_outs: FanOuts::default(),
             account: Account::default(),
+            long_queues: BTreeSet::new(),
+            spilled_last: ReaderId(0),
+            spilled_bytes: 0,
+            spill_paused: false,
+            spill_has_job: false,
+            segments: Mutex::default(),
             wills_in_flight: BTreeMap::new(),
             index: Index::default(),
             work: 0,
@@ -220,7 +243,7 @@ impl Shard {
         let weight = links::weight(&effect);
         self.account.add(u64::from(weight));
         let number = row.outbox.push(weight, effect);
-        if row.outbox.bytes() >= links::CONGESTED_BYTES {
+        if row.outbox.bytes() >= links::congested_bytes(self.settings.buffer_bytes) {
             row.is_congested = true;
         }
         self.grown.mark(row.origin);
@@ -246,7 +269,9 @@ impl Shard {
         };
         let freed = row.outbox.acknowledge(through);
         self.account.remove(freed);
-        if row.is_congested && row.outbox.bytes() < links::RELIEVED_BYTES {
+        if row.is_congested
+            && row.outbox.bytes() < links::congested_bytes(self.settings.buffer_bytes) / 2
+        {
             row.is_congested = false;
             if !row.starved.is_empty() && !row.has_job {
                 row.has_job = true;
@@ -313,6 +338,7 @@ impl Shard {
                 .filter(|(_, link)| link.is_congested)
                 .count() as u64,
             jobs: self.jobs.len() as u64,
+            spilled_bytes: self.spilled_bytes,
             ..self.stats
         }
     }

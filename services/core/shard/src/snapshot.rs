@@ -1,5 +1,7 @@
 //! The whole state at one entry as bytes, and back `[C-30]`.
 
+use std::sync::Mutex;
+
 use crate::{
     index::Index,
     shard::{Effects, Shard},
@@ -49,6 +51,12 @@ impl Shard {
             jobs: self.jobs.clone(),
             fan_outs: self.fan_outs.clone(),
             account: self.account,
+            long_queues: self.long_queues.clone(),
+            spilled_last: self.spilled_last,
+            spilled_bytes: self.spilled_bytes,
+            spill_paused: self.spill_paused,
+            spill_has_job: self.spill_has_job,
+            segments: Mutex::default(),
             wills_in_flight: self.wills_in_flight.clone(),
             index: Index::default(),
             work: 0,
@@ -67,6 +75,7 @@ impl Shard {
         shard.readers.reindex();
         shard.homes.reindex();
         shard.reindex();
+        shard.note_all_segments();
         Ok(shard)
     }
 

@@ -19,6 +19,10 @@ pub struct Stats {
     pub takeovers: u64,
     /// Wills published.
     pub wills: u64,
+    /// Messages that left memory with a part of a long queue.
+    pub spilled: u64,
+    /// Bytes of such parts now.
+    pub spilled_bytes: u64,
     /// Bytes that the state weighs.
     pub bytes: u64,
     /// Messages in queues, in flight and retained.

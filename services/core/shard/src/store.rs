@@ -36,9 +36,19 @@ impl Store {
         expires_at: Time,
         account: &mut Account,
     ) -> MessageId {
+        self.insert_as_it_is(compact(message), expires_at, account)
+    }
+
+    /// The same for a message that may stay in the memory that it is in.
+    pub fn insert_as_it_is(
+        &mut self,
+        message: Arc<Message>,
+        expires_at: Time,
+        account: &mut Account,
+    ) -> MessageId {
         account.add(message.weight() as u64 + REFERENCE_BYTES);
         let stored = Stored {
-            message: compact(message),
+            message,
             expires_at,
             references: 1,
         };
@@ -66,6 +76,16 @@ impl Store {
     /// The message of `id`.
     pub fn message(&self, id: MessageId) -> &Arc<Message> {
         &self.stored(id).message
+    }
+
+    /// What the message of `id` weighs.
+    pub fn weight(&self, id: MessageId) -> u32 {
+        u32::try_from(self.message(id).weight()).unwrap_or(u32::MAX)
+    }
+
+    /// In how many places the message of `id` is.
+    pub fn references(&self, id: MessageId) -> u32 {
+        self.stored(id).references
     }
 
     /// When the message of `id` expires.

@@ -62,6 +62,7 @@ impl Wire for Command {
                     sequence: *sequence,
                 })
             }
+            Command::PauseSpill(pause) => Kind::PauseSpill(*pause),
         };
         proto::ShardCommand { kind: Some(kind) }
     }
@@ -85,6 +86,7 @@ impl Wire for Command {
                 topic: topic_name(clear.topic)?,
                 sequence: clear.sequence,
             },
+            Kind::PauseSpill(pause) => Command::PauseSpill(pause),
         })
     }
 }

@@ -196,6 +196,7 @@ fn command() -> impl Strategy<Value = Command> {
         })),
         (Just("a/b".into()), number())
             .prop_map(|(topic, sequence)| Command::ClearRetained { topic, sequence }),
+        any::<bool>().prop_map(Command::PauseSpill),
     ]
 }
 
@@ -478,7 +479,7 @@ pub fn settings() -> impl Strategy<Value = Settings> {
         slots,
         stripes,
         any::<(u64, Option<u32>, Option<u64>, bool)>(),
-        any::<(Option<u64>, u64, u32)>(),
+        any::<(Option<u64>, u64, u32, u64)>(),
         strategy,
         vec(any::<u32>(), 0..8),
     )
@@ -494,6 +495,7 @@ pub fn settings() -> impl Strategy<Value = Settings> {
                 retained_messages_max: retained.0,
                 retained_bytes_max: retained.1,
                 subscriptions_max: retained.2,
+                spill_bytes_max: retained.3,
                 shared_strategy,
                 generations,
             },

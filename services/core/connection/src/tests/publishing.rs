@@ -378,3 +378,60 @@ fn parked_publishes_go_out_after_disconnect() {
     bench.input(Input::Progress(shard));
     assert!(bench.connection.finished());
 }
+
+// Without the bound one device could fill the broker's memory for all; were it kept by refusing, messages would be lost, and were
+// reading stopped at once, the client's acknowledgements would wait behind its publishes.
+#[test]
+fn what_comes_too_fast_waits_and_then_reading_does() {
+    let settings = Settings {
+        receive_maximum: 3,
+        publish_rate_max: Some(2),
+        ..Settings::default()
+    };
+    let mut bench = Bench::live_with(1, connect(Version::V5, 0), settings);
+    // A second's worth goes at once, and the one that passes it.
+    for id in 1..=3 {
+        bench.publish("a", QOS1, id);
+    }
+    let ops = bench.publishes();
+    assert_eq!(ops.len(), 3);
+    for op in &ops {
+        bench.answer(op, ReasonCode::Success);
+    }
+    for id in 4..=5 {
+        bench.publish("a", QOS1, id);
+        assert!(bench.connection.reads(), "as long as there is room");
+    }
+    bench.publish("a", QOS0, 0);
+    assert!(!bench.connection.reads());
+    assert_eq!(bench.publishes(), []);
+    let slowed = |event: &&Event| **event == Event::Slowed;
+    assert_eq!(bench.fake.events.iter().filter(slowed).count(), 1);
+    bench.pass(500);
+    assert_eq!(bench.publishes().len(), 1);
+    assert!(bench.connection.reads());
+    bench.pass(500);
+    assert_eq!(bench.publishes().len(), 1);
+    assert_eq!(bench.fake.direct.len(), 0);
+    bench.pass(500);
+    bench.commit_all();
+    assert_eq!(bench.fake.direct.len(), 1, "and in their order");
+}
+
+// A bound on messages alone lets a client fill memory with few large ones.
+#[test]
+fn bytes_have_a_rate_of_their_own() {
+    let settings = Settings {
+        publish_bytes_rate_max: Some(1),
+        ..Settings::default()
+    };
+    let mut bench = Bench::live_with(1, connect(Version::V5, 0), settings);
+    let payload = publish("a", QOS1, 1).payload.len() as u64;
+    for id in 1..=3 {
+        bench.publish("a", QOS1, id);
+    }
+    let at_once = bench.publishes().len();
+    assert!((1..3).contains(&at_once), "{at_once}");
+    bench.pass(3_000 * (payload + 1));
+    assert_eq!(bench.publishes().len(), 3 - at_once);
+}

@@ -5,7 +5,8 @@ use crate::{
     inflight,
     links::LinkId,
     op::{Attach, Attachment, Detach},
-    reader::{Attached, Queued, ReaderId, Window},
+    queue::Queued,
+    reader::{Attached, ReaderId, Window},
     shard::Shard,
 };
 
@@ -54,8 +55,9 @@ impl Shard {
             bytes: reader.inflight.bytes(),
         };
         reader.inflight.resend_from = (!reader.inflight.is_empty()).then_some(0);
-        let held = reader.held();
-        for group in reader.groups.clone() {
+        let (held, groups) = (reader.held(), reader.groups.clone());
+        self.fetch_ahead(id);
+        for group in groups {
             self.members_changed(group);
         }
         held
@@ -129,6 +131,7 @@ impl Shard {
                     sequence: item.sequence,
                     qos: item.qos,
                     retain: item.retain,
+                    weight: item.bytes,
                     subscription_ids: item.subscription_ids,
                 });
             }

@@ -45,12 +45,14 @@ impl Shard {
         }
         if self.refuses(publish) {
             self.stats.publishes_refused += 1;
+            self.spill_later();
             self.emit(link, answer(ReasonCode::QuotaExceeded));
             return;
         }
         if publish.packet_id != 0 && self.switches.keep(Rule::F42) {
             if let Some(row) = self.readers.get_mut(reader) {
-                row.inbound.insert(publish.packet_id, publish.who.epoch);
+                let old = row.inbound.insert(publish.packet_id, publish.who.epoch);
+                self.account.add(old.map_or(REFERENCE_BYTES, |_| 0));
             }
             self.tell_home(reader);
         }
@@ -71,6 +73,7 @@ impl Shard {
             return;
         };
         let found = row.inbound.remove(&release.packet_id).is_some();
+        self.account.remove(if found { REFERENCE_BYTES } else { 0 });
         let Release {
             conn, packet_id, ..
         } = *release;

@@ -56,7 +56,7 @@ impl Shard {
                 of: *of,
                 is_attached: attached.is_some_and(|at| self.links.get(at.link).is_some()),
                 subscriptions: reader.subscriptions.len() as u64,
-                queued: reader.queue.len() as u64,
+                queued: reader.queue.len(),
                 in_flight: reader.inflight.len() as u64,
                 in_flight_bytes: reader.inflight.bytes(),
                 inbound: reader.inbound.len() as u64,
@@ -92,14 +92,7 @@ impl Shard {
         let Some(reader) = self.reader_of(of) else {
             return QueueSlice::default();
         };
-        let from = usize::try_from(from)
-            .unwrap_or(usize::MAX)
-            .min(reader.queue.len());
-        let end = (from + STEPS_MAX as usize).min(reader.queue.len());
-        let weight = |queued: &reader::Queued| self.store.message(queued.message).weight() as u64;
-        QueueSlice {
-            bytes: reader.queue.range(from..end).map(weight).sum(),
-            next: (end < reader.queue.len()).then_some(end as u64),
-        }
+        let (bytes, next) = reader.queue.weigh(from, STEPS_MAX as usize);
+        QueueSlice { bytes, next }
     }
 }

@@ -11,6 +11,7 @@ mod identity;
 mod publish;
 mod retained;
 mod shared;
+mod spill;
 mod subscribe;
 mod time;
 mod will;

@@ -138,5 +138,7 @@ fn a_noop_keeps_the_number_and_does_nothing() {
     let before = world.shards[0].stats();
     assert!(world.op(GATEWAY, 0, Op::Noop).is_empty());
     assert_eq!(world.shards[0].applied_through(&GATEWAY), 1);
-    assert_eq!(world.shards[0].stats(), before);
+    // The link itself is all that is new.
+    let after = catena_shard::Stats { links: 1, ..before };
+    assert_eq!(world.shards[0].stats(), after);
 }

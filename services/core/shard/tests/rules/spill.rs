@@ -1,0 +1,296 @@
+//! F-65: long queues leave memory and come back as they were.
+
+use catena_mqtt::QoS;
+use catena_shard::{
+    Answer, Command, Input, Op, Query, Shard, Who,
+    effect::Target,
+    op,
+    query::Named,
+    segment::{Away, Segment},
+};
+
+use crate::support::*;
+
+const BUFFER: u64 = 4 * 1024 * 1024;
+
+/// Payloads that fill a part in about fifty.
+fn payload(n: u32) -> String {
+    format!("{n:05} {}", "x".repeat(5_000))
+}
+
+fn number(payload: &str) -> u32 {
+    payload[..5].parse().unwrap()
+}
+
+fn world(spill: u64) -> World {
+    World::with(1, |settings| {
+        settings.buffer_bytes = BUFFER;
+        settings.spill_bytes_max = spill;
+    })
+}
+
+/// Publishes numbered messages; how many were taken.
+fn fill(world: &mut World, publisher: &Client, who: Who, numbers: std::ops::Range<u32>) -> usize {
+    let mut taken = 0;
+    for n in numbers {
+        let told = world.publish(publisher, who, message("t", &payload(n), QoS::AtLeastOnce));
+        taken += usize::from(!published(&told)[0].is_error());
+    }
+    taken
+}
+
+/// Comes back, and acknowledges all that is delivered, to the end: the numbers in their order.
+fn drain(world: &mut World, client: &Client) -> Vec<u32> {
+    let (accepted, mut told) = world.connect(client);
+    let who = client.who(&accepted);
+    told.extend(world.finish());
+    let mut numbers = vec![];
+    loop {
+        let came = deliveries(&told);
+        if came.is_empty() {
+            world.leave(client, who, false);
+            return numbers;
+        }
+        numbers.extend(payloads(&told, client).iter().map(|text| number(text)));
+        let done = |(_, _, target): &(_, _, Target)| op::AckItem {
+            packet_id: target.packet_id,
+            kind: op::AckKind::Done,
+        };
+        let items = came.iter().map(done).collect();
+        let ack = Op::Ack(op::Ack { who, items });
+        told = world.op(client.origin, 0, ack);
+        told.extend(world.finish());
+    }
+}
+
+fn away_sessions<const N: usize>(world: &mut World) -> [Client; N] {
+    const NAMES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+    std::array::from_fn(|n| {
+        let client = Client::lasting(NAMES[n], 10 + n as u64);
+        let who = world.join(&client);
+        world.subscribe(&client, who, "t", QoS::AtLeastOnce);
+        world.leave(&client, who, false);
+        client
+    })
+}
+
+// An offline session would fill the memory that all others need, or lose what was acknowledged, or get it in another order.
+#[test]
+fn a_queue_longer_than_memory_comes_back_in_order() {
+    let mut world = world(1 << 40);
+    let [away] = away_sessions(&mut world);
+    let publisher = Client::new("p", 1);
+    let who = world.join(&publisher);
+    assert_eq!(
+        fill(&mut world, &publisher, who, 0..4_000),
+        4_000,
+        "five times the memory"
+    );
+    let stats = world.shards[0].stats();
+    assert!(stats.bytes < BUFFER * 6 / 10, "{stats:?}");
+    assert!(stats.spilled_bytes > 4 * BUFFER);
+    assert_eq!(drain(&mut world, &away), (0..4_000).collect::<Vec<_>>());
+    let stats = world.shards[0].stats();
+    assert_eq!((stats.spilled_bytes, stats.stored_messages), (0, 0));
+}
+
+// Messages that many wait for would be written for each of them; those that few wait for would stay in memory for ever.
+#[test]
+fn queues_that_share_messages_come_back_too() {
+    for sessions in [3, 12] {
+        let mut world = world(1 << 40);
+        let all: [Client; 12] = away_sessions(&mut world);
+        // The others are gone for good.
+        for client in &all[sessions..] {
+            let client = Client {
+                clean_start: true,
+                expiry: 0,
+                ..client.clone()
+            };
+            let who = world.join(&client);
+            world.leave(&client, who, false);
+        }
+        let publisher = Client::new("p", 1);
+        let who = world.join(&publisher);
+        let taken = fill(&mut world, &publisher, who, 0..2_000) as u32;
+        let enough = if sessions == 3 { 2_000 } else { 500 };
+        assert!(taken >= enough, "{sessions} sessions: {taken}");
+        for client in &all[..sessions] {
+            assert_eq!(
+                drain(&mut world, client),
+                (0..taken).collect::<Vec<_>>(),
+                "{sessions}"
+            );
+        }
+        let stats = world.shards[0].stats();
+        assert_eq!(
+            (stats.spilled_bytes, stats.stored_messages),
+            (0, 0),
+            "{sessions}"
+        );
+    }
+}
+
+// A disk that is full, or slower than publishers, would be filled on and on, and what finds no place be lost.
+#[test]
+fn without_room_elsewhere_publishes_are_refused() {
+    let mut world = world(2 * BUFFER);
+    let [away] = away_sessions(&mut world);
+    let publisher = Client::new("p", 1);
+    let who = world.join(&publisher);
+    let taken = fill(&mut world, &publisher, who, 0..4_000) as u32;
+    let messages = (2 * BUFFER + BUFFER * 3 / 4) / 5_000;
+    assert!(
+        (messages - 200..messages).contains(&u64::from(taken)),
+        "{taken}"
+    );
+    assert!(world.shards[0].stats().spilled_bytes <= 2 * BUFFER);
+
+    world.apply(0, Input::Command(&Command::PauseSpill(true)));
+    assert_eq!(drain(&mut world, &away).len() as u32, taken);
+    let spilled = world.shards[0].stats().spilled;
+    fill(&mut world, &publisher, who, 0..1_000);
+    assert_eq!(
+        world.shards[0].stats().spilled,
+        spilled,
+        "the head's host has no room"
+    );
+    assert_eq!(fill(&mut world, &publisher, who, 0..1), 0, "memory is full");
+    world.apply(0, Input::Command(&Command::PauseSpill(false)));
+    world.finish();
+    // No queue has grown since: it recovers by itself.
+    assert_eq!(fill(&mut world, &publisher, who, 1_000..1_001), 1);
+    let session = drain(&mut world, &away);
+    assert!(session.len() > 500 && session.is_sorted());
+}
+
+#[derive(Debug)]
+struct Elsewhere(bytes::Bytes);
+
+impl Away for Elsewhere {
+    fn read(&self) -> bytes::Bytes {
+        self.0.clone()
+    }
+
+    fn fetch(&self) {}
+}
+
+fn put_all_away(shard: &Shard) -> usize {
+    let segments = shard.take_segments();
+    for segment in &segments {
+        let bytes = Segment::here(segment).expect("nobody else puts it away");
+        segment.put_away(Box::new(Elsewhere(bytes)));
+    }
+    segments.len()
+}
+
+// A replica that joins would lack what its predecessor has on its disk; and were the digests of a fast and of a slow disk different,
+// the slow one would be taken out. [C-30] [C-52]
+#[test]
+fn a_snapshot_holds_what_is_elsewhere() {
+    let mut world = world(1 << 40);
+    let [away] = away_sessions(&mut world);
+    let publisher = Client::new("p", 1);
+    let who = world.join(&publisher);
+    fill(&mut world, &publisher, who, 0..2_000);
+    let before = world.shards[0].snapshot();
+    assert!(put_all_away(&world.shards[0]) > 10);
+    assert!(world.shards[0].snapshot() == before);
+    world.shards[0] = Shard::restore(&before).unwrap();
+    assert!(
+        put_all_away(&world.shards[0]) > 10,
+        "they are to be put away here too"
+    );
+    assert_eq!(drain(&mut world, &away), (0..2_000).collect::<Vec<_>>());
+}
+
+// What has expired would be read, one after the other, for nobody; and its room would be held for ever.
+#[test]
+fn what_has_expired_elsewhere_is_given_up() {
+    let mut world = world(1 << 40);
+    let [away] = away_sessions(&mut world);
+    let publisher = Client::new("p", 1);
+    let who = world.join(&publisher);
+    for n in 0..2_000 {
+        let message = message("t", &payload(n), QoS::AtLeastOnce);
+        let message = catena_shard::Message {
+            expiry: Some(60),
+            ..message
+        };
+        world.publish(&publisher, who, message);
+    }
+    world.pass(61_000);
+    fill(&mut world, &publisher, who, 2_000..2_100);
+    assert_eq!(drain(&mut world, &away), (2_000..2_100).collect::<Vec<_>>());
+    assert_eq!(world.shards[0].stats().spilled_bytes, 0);
+}
+
+// A session that ends would leave its parts behind, in memory's account and on the disk.
+#[test]
+fn the_end_of_a_session_gives_everything_up() {
+    let mut world = world(1 << 40);
+    let before = world.shards[0].stats().bytes;
+    let [away] = away_sessions(&mut world);
+    let publisher = Client::new("p", 1);
+    let who = world.join(&publisher);
+    fill(&mut world, &publisher, who, 0..2_000);
+    let ended = Client {
+        clean_start: true,
+        expiry: 0,
+        ..away
+    };
+    let ended_who = world.join(&ended);
+    world.leave(&ended, ended_who, false);
+    world.leave(&publisher, who, false);
+    world.settle();
+    world.pass(20_000);
+    let stats = world.shards[0].stats();
+    assert_eq!((stats.spilled_bytes, stats.stored_messages), (0, 0));
+    assert_eq!(stats.bytes, before);
+}
+
+// A limit on the length of a queue would be kept for its ends alone. [F-65]
+#[test]
+fn the_oldest_is_dropped_wherever_it_is() {
+    let mut world = World::with(1, |settings| {
+        settings.buffer_bytes = BUFFER;
+        settings.spill_bytes_max = 1 << 40;
+        settings.queue_length_max = Some(1_500);
+        settings.queue_drop_oldest = true;
+    });
+    let [away] = away_sessions(&mut world);
+    let publisher = Client::new("p", 1);
+    let who = world.join(&publisher);
+    assert_eq!(fill(&mut world, &publisher, who, 0..4_000), 4_000);
+    assert_eq!(drain(&mut world, &away), (2_500..4_000).collect::<Vec<_>>());
+}
+
+// An administrator who looks for what fills the disk would be shown a short queue.
+#[test]
+fn a_queue_is_weighed_with_all_its_parts() {
+    let mut world = world(1 << 40);
+    let away = Client::lasting("a", 10);
+    let away_who = world.join(&away);
+    world.subscribe(&away, away_who, "t", QoS::AtLeastOnce);
+    world.leave(&away, away_who, false);
+    let publisher = Client::new("p", 1);
+    let who = world.join(&publisher);
+    fill(&mut world, &publisher, who, 0..2_000);
+    let of = Named {
+        client: away_who.client,
+        session: away_who.session,
+    };
+    let (mut weighed, mut from) = (0, 0);
+    loop {
+        let Answer::Queue(slice) = world.shards[0].query(&Query::Queue { of, from }) else {
+            panic!("asked for a queue");
+        };
+        weighed += slice.bytes;
+        match slice.next {
+            Some(next) => from = next,
+            None => break,
+        }
+    }
+    let weight = message("t", &payload(0), QoS::AtLeastOnce).weight() as u64;
+    assert_eq!(weighed, 2_000 * weight);
+}
