@@ -183,7 +183,7 @@ fn cell(head: &str, tail: &str, learner: &Learner) -> String {
     }
     if matches!(configuration.began, catena_chain::Beginning::Disk(_)) {
         // The same node under another id.
-        cell = format!("{:?}: {}'", step.rule, home(&world, chain));
+        cell = format!("{:?}: {}'", step.rule, home(chain));
     }
     if configuration.generation != generation(1) {
         cell.push_str(" (empty)");
@@ -192,7 +192,7 @@ fn cell(head: &str, tail: &str, learner: &Learner) -> String {
 }
 
 /// Which member's node the founder is on.
-fn home(world: &World, chain: &catena_topology::Chain) -> &'static str {
+fn home(chain: &catena_topology::Chain) -> &'static str {
     let founder = chain.configuration.founder;
     if chain.homes[&founder] == world::name(1) {
         "H"
