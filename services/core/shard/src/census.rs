@@ -107,7 +107,7 @@ impl Counted {
         let Some(reader) = shard.readers.get(id) else {
             return;
         };
-        let queued = reader.queue.len() as u64;
+        let queued = reader.queue.len();
         self.subscriptions += reader.subscriptions.len() as u64;
         self.shared_subscriptions += reader.groups.len() as u64;
         self.queued += queued;
