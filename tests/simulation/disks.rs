@@ -34,11 +34,14 @@ pub struct Disk {
     pub full_until: u64,
 }
 
+/// A replica as its disk has it, and what reads and writes that disk.
+type OnDisk<M> = (Kept<M>, State);
+
 /// What a process has of its disk.
 pub struct Volumes<W: Workload> {
     volume: Volume,
     /// What it found, by shard, until it has registered.
-    found: BTreeMap<usize, (Kept<W::Machine>, State)>,
+    found: BTreeMap<usize, OnDisk<W::Machine>>,
     stores: BTreeMap<usize, Store>,
 }
 
@@ -140,7 +143,7 @@ impl<W: Workload> World<W> {
         &self,
         volume: &Volume,
         shard: usize,
-    ) -> Result<Option<(Kept<W::Machine>, State)>, String> {
+    ) -> Result<Option<OnDisk<W::Machine>>, String> {
         let id = ShardId(shard as u16);
         let state = match volume.find(id).map_err(|error| error.to_string())? {
             Found::Nothing => return Ok(None),

@@ -14,13 +14,11 @@ impl Scratch {
     }
 
     fn files(&self) -> usize {
-        let files = fs::read_dir(&self.0).map_or(0, |entries| {
+        fs::read_dir(&self.0).map_or(0, |entries| {
             let names = entries.map(|entry| entry.unwrap().file_name());
-            names
-                .filter(|name| name.to_string_lossy().ends_with(".spill"))
-                .count()
-        });
-        files
+            let spills = names.filter(|name| name.to_string_lossy().ends_with(".spill"));
+            spills.count()
+        })
     }
 }
 
