@@ -1,7 +1,5 @@
 //! The whole state at one entry as bytes, and back `[C-30]`.
 
-use std::sync::Mutex;
-
 use crate::{
     index::Index,
     shard::{Effects, Shard},
@@ -56,7 +54,7 @@ impl Shard {
             spilled_bytes: self.spilled_bytes,
             spill_paused: self.spill_paused,
             spill_has_job: self.spill_has_job,
-            segments: Mutex::default(),
+            segments: Default::default(),
             wills_in_flight: self.wills_in_flight.clone(),
             index: Index::default(),
             work: 0,
