@@ -265,7 +265,7 @@ mod tests {
                 .await;
             assert!(sent.is_err());
         }
-        let mut exporter = Exporter::new(target("nonsense".to_owned(), OtlpProtocol::Http));
+        let mut exporter = Exporter::new(target("no address".to_owned(), OtlpProtocol::Http));
         let sent = exporter
             .metrics(ExportMetricsServiceRequest::default())
             .await;
