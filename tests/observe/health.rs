@@ -50,8 +50,8 @@ fn who_waits_for_the_control_plane_lives_and_is_not_ready() {
         let metrics = free_port();
         let mut process = Command::new(binary())
             .args([role, "--name", "n", "--control-plane", "http://127.0.0.1:1"])
-            .args(["--listen", "127.0.0.1:0", "--metrics-address"])
-            .arg(metrics.to_string())
+            .args(["--internal-tls", "off", "--listen", "127.0.0.1:0"])
+            .args(["--metrics-address", &metrics.to_string()])
             .spawn()
             .expect("the binary is there");
         let deadline = Instant::now() + PATIENCE;

@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     fmt, fs,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    ops::Range,
     path::Path,
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
@@ -16,6 +17,9 @@ use std::{
 const PREFIX: &str = "catena-";
 /// What a host calls its one interface.
 const INTERFACE: &str = "eth0";
+
+/// The system gives out none of these by itself: a process that takes any port that is free, or a connection, gets none of them.
+const BELOW_THE_SYSTEMS: Range<u16> = 10_000..32_768;
 
 /// Which packets of a host are lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +85,10 @@ impl Network {
                 (address, hosts.next_port).into()
             }
             Network::Loopback(_, reserved) => {
-                let listener = TcpListener::bind((address, 0)).expect("there is a free port");
+                let mut numbers = BELOW_THE_SYSTEMS.skip(std::process::id() as usize % 20_000);
+                let listener = numbers
+                    .find_map(|port| TcpListener::bind((address, port)).ok())
+                    .expect("there is a free port");
                 let address = listener.local_addr().expect("it is bound");
                 // Held until all have theirs: the system may give out a port again that was let go.
                 reserved.push(listener);
