@@ -80,6 +80,7 @@ pub fn parse(text: &str) -> Result<(Plan, Script), String> {
         command_gap: 0,
         ends_without_control: false,
         offloads_snapshots: false,
+        disks: false,
         ..Plan::new(Kind::Clients, 1, None)
     };
     let mut script = Script::default();
@@ -105,6 +106,7 @@ fn parse_line(words: &[&str], plan: &mut Plan, script: &mut Script) -> Option<()
         ["clients", n] => plan.clients = n.parse().ok()?,
         ["seed", n] => plan.seed = n.parse().ok()?,
         ["writes"] => plan.kind = Kind::Writes,
+        ["disks"] => plan.disks = true,
         ["snapshots", "elsewhere"] => plan.offloads_snapshots = true,
         ["heal", at] => plan.faults_until = seconds(at)?,
         ["without", "control"] => plan.ends_without_control = true,
