@@ -7,6 +7,8 @@ use catena_replicated::Replica;
 use catena_slots::ShardId;
 use tracing::{debug, error, info, warn};
 
+use crate::pulse::role_name;
+
 /// A shard that begins in a later one than this has lost what it held [C-2].
 const FIRST: Generation = Generation(1);
 
@@ -111,12 +113,8 @@ impl Chronicle {
 }
 
 fn name(role: Role) -> &'static str {
-    match role {
-        _ if role.is_head && role.is_tail => "head and tail",
-        _ if role.is_head => "head",
-        _ if role.is_tail => "tail",
-        _ if role.is_learner => "learner",
-        _ if role.is_of_chain() => "middle",
-        _ => "none",
+    match role_name(role) {
+        "alone" => "head and tail",
+        name => name,
     }
 }

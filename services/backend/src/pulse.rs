@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use catena_chain::{Epoch, ReplicaId};
+use catena_chain::{Epoch, ReplicaId, Role};
 use catena_membership::{GatewayIncarnation, Said};
 use catena_replicated::Replica;
 use catena_shard::{
@@ -194,7 +194,7 @@ impl Beat {
         *self.linked.lock().unwrap_or_else(PoisonError::into_inner) = linked;
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let (role, held, census) = &mut *held;
-        *role = role_name(replica);
+        *role = role_name(replica.role());
         *held = replica.machine().map(|machine| {
             let shard = machine.shard();
             census.go_on(shard, CENSUS_ROWS);
@@ -254,8 +254,7 @@ impl Beat {
     }
 }
 
-pub(crate) fn role_name(replica: &Replica) -> &'static str {
-    let role = replica.role();
+pub(crate) fn role_name(role: Role) -> &'static str {
     match role {
         _ if role.is_head && role.is_tail => "alone",
         _ if role.is_head => "head",

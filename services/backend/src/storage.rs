@@ -286,8 +286,5 @@ pub fn generated_key(directory: &Path) -> io::Result<Key> {
 /// # Errors
 /// What the disk says; that it is no key.
 pub fn existing_key(directory: &Path) -> io::Result<Option<Key>> {
-    match directory.join("key").try_exists()? {
-        true => generated_key(directory).map(Some),
-        false => Ok(None),
-    }
+    Key::existing(&Real, directory)
 }

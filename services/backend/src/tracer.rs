@@ -88,7 +88,7 @@ impl Tracer {
 
     #[cold]
     fn tell(&mut self, replica: &Replica) {
-        let (role, end) = (role_name(replica), traces::now());
+        let (role, end) = (role_name(replica.role()), traces::now());
         let name = match role {
             "head" => "catena.head",
             "tail" => "catena.tail",

@@ -17,7 +17,7 @@ use anyhow::Context;
 use catena_backend::{Backend, Options, Pulse, Shards, Storage};
 use catena_chain::Incarnation;
 use catena_membership::{Cluster, ControlPlane, NodeRegistration, process_token};
-use catena_pki::{Keeping, Security};
+use catena_pki::Role;
 use catena_runtime::{
     open_files, panics,
     shutdown::{self, Shutdown, Signals},
@@ -37,7 +37,7 @@ use crate::{
         self, Diagnostics, Reach,
         backend::{Replicas, watch_readiness},
     },
-    internal_tls,
+    internal_tls::Entered,
     relay::relay,
     storage,
 };
@@ -69,15 +69,18 @@ async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<Exi
         Diagnostics::start("backend", &settings.diagnostics, Reach::Everybody, wanted).await?;
     let health = diagnostics.health;
     health.misses("registration", "the control plane has not answered yet");
-    let identified = settings.identify();
-    let (security, _keeping): (Security, Option<Keeping>) = tokio::select! {
-        identified = identified => identified?,
-        signal = signals.next() => {
-            info!(signal, "stopped before it had a certificate");
-            return Ok(ExitCode::SUCCESS);
-        }
+    let (name, endpoints) = (&settings.name, &settings.control_plane);
+    let entered = (settings.membership)
+        .enter(Role::Backend, name, endpoints, &mut signals)
+        .await?;
+    let Some(Entered {
+        security,
+        control_plane,
+        keeping: _keeping,
+    }) = entered
+    else {
+        return Ok(ExitCode::SUCCESS);
     };
-    let control_plane = internal_tls::client(&settings.control_plane, &security)?;
     let (storage, me) = tokio::select! {
         begun = begin(&control_plane, &settings) => begun?,
         signal = signals.next() => {
@@ -156,7 +159,7 @@ async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
-/// Opens the data directory and registers; `None` for the first: nothing is to be kept.
+/// Waits for the first news of the cluster, opens the data directory and registers; `None` for the first: nothing is to be kept.
 async fn begin(
     control_plane: &ControlPlane,
     settings: &Settings,
@@ -165,7 +168,14 @@ async fn begin(
     let mut watch = control_plane.watch();
     let cluster = watch.wait_for(|cluster| cluster.version > 0).await?.clone();
     let storage = open_storage(&cluster, settings).await?;
-    let me = register(control_plane, settings, storage.as_ref()).await;
+    let registration = NodeRegistration {
+        name: settings.name.clone(),
+        zone: settings.zone.clone(),
+        addresses: settings.addresses.clone(),
+        process: process_token(),
+        kept: storage.as_ref().map(Storage::kept).unwrap_or_default(),
+    };
+    let me = control_plane.register_node(registration).await;
     Ok((storage, me))
 }
 
@@ -175,7 +185,7 @@ async fn open_storage(cluster: &Cluster, settings: &Settings) -> anyhow::Result<
     };
     let secrets = Secrets::open(settings.secrets_dir.clone());
     let storage = storage::open(storage::Wanted {
-        data_dir: &settings.data_dir,
+        data_dir: settings.membership.data_dir(),
         persistence: Some(persistence),
         secrets: &secrets,
         has_neighbours: true,
@@ -185,28 +195,6 @@ async fn open_storage(cluster: &Cluster, settings: &Settings) -> anyhow::Result<
         tokio::spawn(storage::follow_key(storage.clone(), secrets, name));
     }
     Ok(Some(storage))
-}
-
-/// Registers, and waits for the first news: how long a time-out is, is part of them.
-async fn register(
-    control_plane: &ControlPlane,
-    settings: &Settings,
-    storage: Option<&Storage>,
-) -> Incarnation {
-    let registration = NodeRegistration {
-        name: settings.name.clone(),
-        zone: settings.zone.clone(),
-        addresses: settings.addresses.clone(),
-        process: process_token(),
-        kept: storage.map(Storage::kept).unwrap_or_default(),
-    };
-    let me = control_plane.register_node(registration).await;
-    // It ends only with the control plane's client, which we hold.
-    let _ = control_plane
-        .watch()
-        .wait_for(|cluster| cluster.version > 0)
-        .await;
-    me
 }
 
 /// How a thread is reached, and reaches others.

@@ -15,7 +15,7 @@ use catena_gateway::{listener::Port, ports::Issues};
 use catena_membership::{
     Cluster, ControlPlane, GatewayIncarnation, GatewayRegistration, GatewayVoice, process_token,
 };
-use catena_pki::{Keeping, Security};
+use catena_pki::{Role, Security};
 use catena_runtime::{
     panics,
     shutdown::{self, Shutdown, Signals},
@@ -33,7 +33,7 @@ use self::{
 };
 use crate::{
     diagnostics::{self, Diagnostics, Reach, authentication::Authenticators},
-    internal_tls,
+    internal_tls::Entered,
     issuing::ByControlPlane,
     relay::relay,
 };
@@ -62,15 +62,18 @@ async fn run_until_stopped(
     let (tell, wanted) = diagnostics::wanted();
     let diagnostics =
         Diagnostics::start("gateway", &settings.diagnostics, Reach::Everybody, wanted).await?;
-    let identified = settings.identify();
-    let (security, _keeping): (Security, Option<Keeping>) = tokio::select! {
-        identified = identified => identified?,
-        signal = signals.next() => {
-            info!(signal, "stopped before it had a certificate");
-            return Ok(ExitCode::SUCCESS);
-        }
+    let (name, endpoints) = (&settings.name, &settings.control_plane);
+    let entered = (settings.membership)
+        .enter(Role::Gateway, name, endpoints, &mut signals)
+        .await?;
+    let Some(Entered {
+        security,
+        control_plane,
+        keeping: _keeping,
+    }) = entered
+    else {
+        return Ok(ExitCode::SUCCESS);
     };
-    let control_plane = internal_tls::client(&settings.control_plane, &security)?;
     let directory = Directory::default();
     let (trigger, stop) = shutdown::shutdown();
     let secrets = Secrets::open(settings.secrets_dir.clone());

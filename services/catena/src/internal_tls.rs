@@ -13,6 +13,7 @@ use catena_pki::{
     Trust, member_files,
 };
 use catena_resources::Broker;
+use catena_runtime::shutdown::Signals;
 use clap::{Args, ValueEnum};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -87,10 +88,54 @@ pub struct Join {
     data_dir: PathBuf,
 }
 
-impl Join {
+/// What a gateway or a backend needs to be one of the cluster.
+#[derive(Debug, Clone, Args)]
+pub struct Membership {
+    #[command(flatten)]
+    tls: InternalTls,
+
+    #[command(flatten)]
+    join: Join,
+}
+
+/// Who a process is to the others, and its way to the control plane.
+pub struct Entered {
+    pub security: Security,
+    pub control_plane: ControlPlane,
+    /// Its certificate is renewed as long as this is there.
+    pub keeping: Option<Keeping>,
+}
+
+impl Membership {
     /// What a process keeps is there.
     pub fn data_dir(&self) -> &Path {
-        &self.data_dir
+        &self.join.data_dir
+    }
+
+    /// Gives a process its identity, however long it waits for the control plane when it has to join; `None` when it is told to
+    /// stop before.
+    ///
+    /// # Errors
+    /// What to do when there is no certificate; an address that is none.
+    pub async fn enter(
+        &self,
+        role: Role,
+        name: &str,
+        control_plane: &[String],
+        signals: &mut Signals,
+    ) -> anyhow::Result<Option<Entered>> {
+        let (security, keeping) = tokio::select! {
+            identified = self.tls.member(role, name, control_plane, &self.join) => identified?,
+            signal = signals.next() => {
+                info!(signal, "stopped before it had a certificate");
+                return Ok(None);
+            }
+        };
+        Ok(Some(Entered {
+            control_plane: ControlPlane::secured(control_plane.to_vec(), security.clone())?,
+            security,
+            keeping,
+        }))
     }
 }
 
@@ -100,9 +145,6 @@ pub enum Switch {
     On,
     Off,
 }
-
-/// An identity, and what keeps it fresh.
-pub type Kept = (Security, Option<Keeping>);
 
 impl InternalTls {
     /// Whether traffic is encrypted.
@@ -132,15 +174,16 @@ impl InternalTls {
     ///
     /// # Errors
     /// What to do when there is no certificate.
-    pub async fn member(
+    async fn member(
         &self,
         role: Role,
         name: &str,
         control_plane: &[String],
         join: &Join,
-    ) -> anyhow::Result<Kept> {
+    ) -> anyhow::Result<(Security, Option<Keeping>)> {
         if !self.is_on() {
-            return Ok((plain(), None));
+            warn_of_plain_text();
+            return Ok((Security::Plain, None));
         }
         if let Some((internal, keeping)) = self.files(role)? {
             if internal.me().name != name {
@@ -188,7 +231,7 @@ impl InternalTls {
         broker: &Broker,
     ) -> anyhow::Result<Own> {
         if !self.is_on() {
-            let _ = plain();
+            warn_of_plain_text();
             return Ok(Own {
                 traffic: Traffic::plain(),
                 _keeping: None,
@@ -256,12 +299,11 @@ impl InternalTls {
     }
 }
 
-fn plain() -> Security {
+fn warn_of_plain_text() {
     warn!(
         "internal traffic is plain text, and anybody who reaches the ports of this cluster's services may do anything: \
          --internal-tls on encrypts it"
     );
-    Security::Plain
 }
 
 /// What a replica of the control plane has.
@@ -286,12 +328,4 @@ impl Own {
         }
         std::future::pending().await
     }
-}
-
-/// A client of the control plane.
-///
-/// # Errors
-/// An address that is none.
-pub fn client(endpoints: &[String], security: &Security) -> anyhow::Result<ControlPlane> {
-    Ok(ControlPlane::secured(endpoints.to_vec(), security.clone())?)
 }

@@ -7,7 +7,7 @@ use std::{
 
 use catena_gateway::ports::{IssuedPort, Issues};
 use catena_membership::ControlPlane;
-use catena_pki::{Authority, Automatic, Ca, OwnSigner, Security};
+use catena_pki::{Authority, Automatic, Ca, OwnSigner, Security, Signer};
 use tokio::sync::watch;
 use tracing::info;
 
@@ -41,16 +41,14 @@ impl Issues for ByControlPlane {
         let signer = self
             .control_plane
             .server_signer(port.listener.clone(), port.port, names);
-        let wishes = port.terms.wishes;
-        // A gateway keeps nothing: it asks anew when it starts.
-        Ok(Automatic::start(
-            port.to_string(),
-            None,
-            wishes,
-            signer,
-            |_, _| {},
-        ))
+        Ok(issued_by(signer, port))
     }
+}
+
+/// Nothing is kept: a process asks anew when it starts.
+fn issued_by(signer: impl Signer, port: &IssuedPort) -> Automatic {
+    let wishes = port.terms.wishes;
+    Automatic::start(port.to_string(), None, wishes, signer, |_, _| {})
 }
 
 /// The CA is the secret `catena-ca` of a broker that is alone; made when it is first needed.
@@ -98,13 +96,6 @@ impl Issues for ByOwnCa {
         // What lasts longer is another port to issue for.
         let (_, duration) = watch::channel(port.terms.duration);
         let signer = OwnSigner::new(authority, port.subject.clone(), duration);
-        let wishes = port.terms.wishes;
-        Ok(Automatic::start(
-            port.to_string(),
-            None,
-            wishes,
-            signer,
-            |_, _| {},
-        ))
+        Ok(issued_by(signer, port))
     }
 }

@@ -11,6 +11,9 @@ use crate::disk::Disk;
 /// Bytes of a key.
 const KEY_BYTES: usize = 32;
 
+/// A key that is made here is in the file of this name.
+const FILE: &str = "key";
+
 /// Names a key without telling it: derived from it, and written into each file.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub [u8; 16]);
@@ -96,38 +99,46 @@ impl Key {
         Ok(Key::new(secret))
     }
 
-    /// The key in `directory/key`, which is made (mode 0600) when it is not there.
+    /// The key in `directory/key`, if it is there.
     ///
     /// # Errors
     /// What the disk says; `InvalidData` when the file holds no key.
+    pub fn existing(disk: &dyn Disk, directory: &Path) -> io::Result<Option<Key>> {
+        let file = match disk.open(&directory.join(FILE)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut text = Zeroizing::new([0; 128]);
+        let length = file.read_at(text.as_mut(), 0)?;
+        let key = Key::read(&text[..length]);
+        key.map(Some)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// The key in `directory/key`, which is made (mode 0600) when it is not there.
+    ///
+    /// # Errors
+    /// As [`Key::existing`].
     pub fn generated(disk: &dyn Disk, directory: &Path) -> io::Result<Key> {
-        let path = directory.join("key");
-        match disk.open(&path) {
-            Ok(file) => {
-                let mut text = Zeroizing::new([0; 128]);
-                let length = file.read_at(text.as_mut(), 0)?;
-                Key::read(&text[..length])
-                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mut secret = Zeroizing::new([0; KEY_BYTES]);
-                disk.fill_random(secret.as_mut())?;
-                let text = Zeroizing::new(STANDARD.encode(secret.as_ref()));
-                let made = directory.join("key.new");
-                if let Err(error) = disk.remove(&made)
-                    && error.kind() != io::ErrorKind::NotFound
-                {
-                    return Err(error);
-                }
-                let file = disk.create(&made)?;
-                file.write_at(text.as_bytes(), 0)?;
-                file.sync()?;
-                disk.rename(&made, &path)?;
-                disk.sync_directory(directory)?;
-                Ok(Key::new(secret))
-            }
-            Err(error) => Err(error),
+        if let Some(key) = Key::existing(disk, directory)? {
+            return Ok(key);
         }
+        let mut secret = Zeroizing::new([0; KEY_BYTES]);
+        disk.fill_random(secret.as_mut())?;
+        let text = Zeroizing::new(STANDARD.encode(secret.as_ref()));
+        let made = directory.join("key.new");
+        if let Err(error) = disk.remove(&made)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+        let file = disk.create(&made)?;
+        file.write_at(text.as_bytes(), 0)?;
+        file.sync()?;
+        disk.rename(&made, &directory.join(FILE))?;
+        disk.sync_directory(directory)?;
+        Ok(Key::new(secret))
     }
 
     /// Its name.

@@ -7,14 +7,10 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use catena_pki::Role;
 use catena_runtime::telemetry::Format;
 use clap::Args;
 
-use crate::{
-    diagnostics::DiagnosticsOptions,
-    internal_tls::{InternalTls, Join, Kept},
-};
+use crate::{diagnostics::DiagnosticsOptions, internal_tls::Membership};
 
 const THREADS_MAX: u16 = 256;
 
@@ -78,10 +74,7 @@ pub struct Arguments {
     threads: Option<u16>,
 
     #[command(flatten)]
-    internal_tls: InternalTls,
-
-    #[command(flatten)]
-    join: Join,
+    membership: Membership,
 
     /// What is logged: error, warn, info, debug, trace, or by part, as in info,backend=debug [default: what the Broker says]
     #[arg(long, value_name = "FILTER", env = "CATENA_LOG")]
@@ -106,15 +99,12 @@ pub struct Settings {
     pub name: String,
     pub control_plane: Vec<String>,
     pub zone: Option<String>,
-    /// Where replicas keep what they hold, if the Broker asks for it.
-    pub data_dir: PathBuf,
     pub secrets_dir: Option<PathBuf>,
     /// One per thread.
     pub listeners: Vec<TcpListener>,
     /// Where others reach each of them.
     pub addresses: Vec<String>,
-    internal_tls: InternalTls,
-    join: Join,
+    pub membership: Membership,
     pub buffer_dir: PathBuf,
     pub log: Option<String>,
     pub log_format: Format,
@@ -156,30 +146,15 @@ impl Settings {
             name: arguments.name,
             control_plane: arguments.control_plane,
             zone: arguments.zone,
-            data_dir: arguments.join.data_dir().to_owned(),
             secrets_dir: arguments.secrets_dir,
             addresses: listeners.iter().map(address).collect::<Result<_, _>>()?,
             listeners,
-            internal_tls: arguments.internal_tls,
-            join: arguments.join,
+            membership: arguments.membership,
             buffer_dir: arguments.buffer_dir,
             log: arguments.log,
             log_format: arguments.log_format,
             diagnostics: arguments.diagnostics,
         })
-    }
-}
-
-impl Settings {
-    /// Who this process is to the others.
-    ///
-    /// # Errors
-    /// What to do when it has no certificate.
-    pub async fn identify(&self) -> anyhow::Result<Kept> {
-        let (name, control_plane) = (&self.name, &self.control_plane);
-        (self.internal_tls)
-            .member(Role::Backend, name, control_plane, &self.join)
-            .await
     }
 }
 

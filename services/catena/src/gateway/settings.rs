@@ -4,15 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, thread};
 
 use anyhow::bail;
 use catena_authentication::Kubernetes;
-use catena_pki::Role;
 use catena_runtime::telemetry::Format;
 use clap::Args;
 
-use crate::{
-    diagnostics::DiagnosticsOptions,
-    internal_tls::{InternalTls, Join, Kept},
-    kubernetes::KubernetesApi,
-};
+use crate::{diagnostics::DiagnosticsOptions, internal_tls::Membership, kubernetes::KubernetesApi};
 
 const WORKERS_MAX: u16 = 256;
 
@@ -61,10 +56,7 @@ pub struct Arguments {
     workers: Option<u16>,
 
     #[command(flatten)]
-    internal_tls: InternalTls,
-
-    #[command(flatten)]
-    join: Join,
+    membership: Membership,
 
     /// What is logged: error, warn, info, debug, trace, or by part, as in info,gateway=debug [default: what the Broker says]
     #[arg(long, value_name = "FILTER", env = "CATENA_LOG")]
@@ -95,8 +87,7 @@ pub struct Settings {
     pub secrets_dir: Option<PathBuf>,
     pub kubernetes: Option<Kubernetes>,
     pub workers: u16,
-    internal_tls: InternalTls,
-    join: Join,
+    pub membership: Membership,
     pub log: Option<String>,
     pub log_format: Format,
     pub diagnostics: DiagnosticsOptions,
@@ -122,25 +113,11 @@ impl Settings {
             secrets_dir: arguments.secrets_dir,
             kubernetes: arguments.kubernetes.find()?,
             workers,
-            internal_tls: arguments.internal_tls,
-            join: arguments.join,
+            membership: arguments.membership,
             log: arguments.log,
             log_format: arguments.log_format,
             diagnostics: arguments.diagnostics,
         })
-    }
-}
-
-impl Settings {
-    /// Who this process is to the others.
-    ///
-    /// # Errors
-    /// What to do when it has no certificate.
-    pub async fn identify(&self) -> anyhow::Result<Kept> {
-        let (name, control_plane) = (&self.name, &self.control_plane);
-        (self.internal_tls)
-            .member(Role::Gateway, name, control_plane, &self.join)
-            .await
     }
 }
 

@@ -2,11 +2,8 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use catena_control_plane::{
-    ControlPlane, Options, StartError, Traffic, access::Access, store::Embedded,
-};
+use catena_control_plane::{ControlPlane, Options, StartError, access::Access, store::Embedded};
 use catena_proto::admin::v1::{self as proto, resources_client::ResourcesClient};
-use catena_resources::Place;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tonic::{
@@ -15,7 +12,7 @@ use tonic::{
 };
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::world::{NEVER, broker, eventually};
+use crate::world::{self, NEVER, broker, eventually};
 
 /// SHA-256 of `secret`, of `look` and of `new`.
 const SECRET: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
@@ -107,13 +104,8 @@ impl Port {
 
 fn options(admin: Access) -> Options {
     Options {
-        cluster: "test".to_owned(),
-        listen: "127.0.0.1:0".parse().unwrap(),
         admin,
-        advertise: None,
-        broker: broker(1, 1, NEVER),
-        place: Place::Elsewhere,
-        traffic: Traffic::plain(),
+        ..world::options(broker(1, 1, NEVER))
     }
 }
 

@@ -9,11 +9,10 @@ use std::{
 };
 
 use catena_chain::Member;
-use catena_control_plane::{ControlPlane, Options, Traffic, access::Access};
+use catena_control_plane::ControlPlane;
 use catena_proto::admin::v1::{
     self as admin, retained_client::RetainedClient, sessions_client::SessionsClient,
 };
-use catena_resources::Place;
 use catena_shard::{
     Command, ConnId, Effects, Entry, Input, Message, Op, Origin, Query, Settings, Shard, Time, op,
 };
@@ -24,7 +23,7 @@ use tonic_types::StatusExt;
 
 use crate::{
     node::Node,
-    world::{NEVER, broker, embedded, eventually, is_complete},
+    world::{NEVER, broker, embedded, eventually, is_complete, options},
 };
 
 const SHARDS: usize = 4;
@@ -155,15 +154,7 @@ struct World {
 impl World {
     async fn start() -> World {
         let (directory, store) = embedded().await;
-        let options = Options {
-            cluster: "test".to_owned(),
-            listen: "127.0.0.1:0".parse().unwrap(),
-            admin: Access::local("127.0.0.1:0".parse().unwrap()),
-            advertise: None,
-            broker: broker(SHARDS as u16, 1, NEVER),
-            place: Place::Elsewhere,
-            traffic: Traffic::plain(),
-        };
+        let options = options(broker(SHARDS as u16, 1, NEVER));
         let far = Arc::new(Far::new());
         let addresses = Directory::default();
         let started = ControlPlane::start_beside(store, options, addresses, far.clone()).await;

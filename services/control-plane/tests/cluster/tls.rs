@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use catena_control_plane::{ControlPlane, Options, Traffic, access::Access, store::Store};
+use catena_control_plane::{ControlPlane, Options, Traffic, store::Store};
 use catena_membership::{
     ControlPlane as Client, JoinError, Member, NodeRegistration, Said, member, process_token,
 };
@@ -17,7 +17,7 @@ use catena_pki::{
 use catena_proto::internal::v1::{
     self as proto, certificates_client::CertificatesClient, membership_client::MembershipClient,
 };
-use catena_resources::{Broker, Place, Switch};
+use catena_resources::{Broker, Switch};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tonic::{
@@ -25,7 +25,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::world::{NEVER, broker, embedded, eventually};
+use crate::world::{NEVER, broker, embedded, eventually, options};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -56,17 +56,12 @@ async fn replica(store: Arc<dyn Store>, secrets: &Path) -> Replica {
         }
     });
     let options = Options {
-        cluster: "test".to_owned(),
-        listen: "127.0.0.1:0".parse().unwrap(),
-        advertise: None,
-        broker: encrypted(),
-        place: Place::Elsewhere,
-        admin: Access::local("127.0.0.1:0".parse().unwrap()),
         traffic: Traffic {
             security: Security::Mutual(internal),
             authority: Some(authority),
             in_process: false,
         },
+        ..options(encrypted())
     };
     let server = ControlPlane::start(store, options).await.unwrap();
     server.reached().await;
@@ -405,16 +400,9 @@ async fn a_new_ca_reaches_all_members() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_registers_in_plain_text_when_the_broker_forbids_it() {
     let (_directory, store) = embedded().await;
-    let options = Options {
-        cluster: "test".to_owned(),
-        listen: "127.0.0.1:0".parse().unwrap(),
-        advertise: None,
-        broker: encrypted(),
-        place: Place::Elsewhere,
-        admin: Access::local("127.0.0.1:0".parse().unwrap()),
-        traffic: Traffic::plain(),
-    };
-    let server = ControlPlane::start(store, options).await.unwrap();
+    let server = ControlPlane::start(store, options(encrypted()))
+        .await
+        .unwrap();
     server.reached().await;
     let mut client = MembershipClient::connect(server.endpoint()).await.unwrap();
     eventually("the Broker to be known", async || {

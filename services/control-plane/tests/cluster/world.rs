@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use catena_control_plane::{
-    ControlPlane, Options,
+    ControlPlane, Options, Traffic,
     access::Access,
     store::{ClusterName, Embedded, Etcd, Store, config},
 };
@@ -35,15 +35,23 @@ pub async fn start(store: Arc<dyn Store>, broker: Broker) -> ControlPlane {
     start_at(store, broker, "127.0.0.1:0").await
 }
 
-pub async fn start_at(store: Arc<dyn Store>, broker: Broker, listen: &str) -> ControlPlane {
-    let options = Options {
+/// A replica that speaks plain text, on ports that the system chooses.
+pub fn options(broker: Broker) -> Options {
+    Options {
         cluster: "test".to_owned(),
-        listen: listen.parse().unwrap(),
+        listen: "127.0.0.1:0".parse().unwrap(),
         admin: Access::local("127.0.0.1:0".parse().unwrap()),
         advertise: None,
         broker,
         place: Place::Elsewhere,
-        traffic: catena_control_plane::Traffic::plain(),
+        traffic: Traffic::plain(),
+    }
+}
+
+pub async fn start_at(store: Arc<dyn Store>, broker: Broker, listen: &str) -> ControlPlane {
+    let options = Options {
+        listen: listen.parse().unwrap(),
+        ..options(broker)
     };
     let control_plane = ControlPlane::start(store, options).await.unwrap();
     control_plane.reached().await;
