@@ -229,7 +229,7 @@ class Replicated(Cluster):
             file.write(manifest(profile, shards, buffer, redundancy=2))
             file.flush()
             admin = self.admin[0] if isinstance(self.admin, list) else self.admin
-            subprocess.run([CATENA, "apply", "--server", admin, "-f", file.name], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run([CATENA, "apply", "--admin", admin, "-f", file.name], check=True, stdout=subprocess.DEVNULL)
 
     def processes(self):
         return {name: pid for name, pid in self.pids.items() if name.startswith(("gateway", "backend"))}
