@@ -1,6 +1,10 @@
 //! Who a client is: the port's authenticator is asked, apart from the connection's turn.
 
-use std::{rc::Rc, sync::Arc, time::SystemTime};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use bytestring::ByteString;
 use catena_authentication::{Authenticator, Credentials, Verdict};
@@ -9,8 +13,8 @@ use catena_connection::{
     input::Now,
     outside::{AuthOutcome, AuthRequest},
 };
-use catena_mqtt::ReasonCode;
-use catena_shard::ConnId;
+use catena_mqtt::{ReasonCode, Version, packet::Connect};
+use catena_shard::{ClientKey, ConnId};
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::{
@@ -44,6 +48,12 @@ pub(crate) fn authenticate(
     router: &Router,
     request: &AuthRequest<'_>,
 ) -> Option<AuthOutcome> {
+    if let AuthRequest::Connect(connect) = request
+        && is_kept_away(router, connect)
+    {
+        router.counters.kept_away.add();
+        return Some(AuthOutcome::Refused(ReasonCode::ServerUnavailable));
+    }
     let authenticator = asking.came.entrance.rules().authentication.clone();
     let Some(authenticator) = authenticator else {
         return Some(without_authentication(request));
@@ -62,6 +72,14 @@ pub(crate) fn authenticate(
     // One that was there before is of no use any more.
     *asking.call = Some(Call(task.abort_handle()));
     None
+}
+
+/// Whether it was closed a moment ago because there was no memory for what it publishes `[F-63]`.
+fn is_kept_away(router: &Router, connect: &Connect) -> bool {
+    !router.backoffs.is_empty() && connect.version != Version::V5 && {
+        let client = ClientKey::of(&connect.client_id);
+        router.backoffs.keeps_away(client, Instant::now())
+    }
 }
 
 /// Everybody may come, and is anonymous. Who asks for a method by which to prove more is refused: it would be told that

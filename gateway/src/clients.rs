@@ -1,10 +1,11 @@
 //! A worker's connections: each a protocol, what is to be written, and the task that owns the socket.
 
-use std::{net::SocketAddr, sync::Arc, task::Waker};
+use std::{net::SocketAddr, sync::Arc, task::Waker, time::Instant};
 
-use catena_connection::{Connection, Input, Output, Settings, input::Now};
+use catena_connection::{Connection, Input, Output, Settings, input::Now, outside::Event};
+use catena_mqtt::{ReasonCode, Version};
 use catena_policy::Policy;
-use catena_shard::ConnId;
+use catena_shard::{ClientKey, ConnId};
 use rustls::pki_types::CertificateDer;
 use slab::Slab;
 
@@ -155,6 +156,13 @@ impl Client {
         self.protocol.handle(input, now, &mut view);
         if let Some(event) = self.meter.happened.take() {
             let client_id = self.protocol.client_id().unwrap_or_default();
+            if let Event::Disconnected(ReasonCode::QuotaExceeded) = event
+                && self.protocol.version() != Some(Version::V5)
+            {
+                let client = ClientKey::of(client_id);
+                router.backoffs.closed(client, Instant::now());
+                router.counters.held_and_closed.add();
+            }
             router
                 .denials
                 .log_client(event, client_id, &self.came, self.id, now);

@@ -98,6 +98,10 @@ counters! {
     memory_short,
     /// Clients closed because they did not bring a large packet in time while memory was short.
     over_memory,
+    /// Clients of MQTT 3.1.1 closed because there was no memory for what they publish.
+    held_and_closed,
+    /// Those that came back too soon, and were told that the server is not available.
+    kept_away,
     /// Times that a client's publishes had to wait because it was faster than it may be.
     slowed,
     /// Links that broke.
@@ -237,6 +241,7 @@ impl Counts {
             + self.connect_timeouts
             + self.stalled
             + self.over_memory
+            + self.held_and_closed
             > 0
         {
             warn!(
@@ -250,6 +255,8 @@ impl Counts {
                 connect_timeouts = self.connect_timeouts,
                 stalled = self.stalled,
                 over_memory = self.over_memory,
+                held_and_closed = self.held_and_closed,
+                kept_away = self.kept_away,
                 "clients turned away in the last {seconds} s"
             );
         }

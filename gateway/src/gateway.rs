@@ -6,6 +6,7 @@ use catena_runtime::shutdown::{self, Shutdown, Trigger};
 use tokio::sync::mpsc;
 
 use crate::{
+    backoff::Backoffs,
     config::Config,
     counters::{Counters, Counts},
     limits::ARRIVALS,
@@ -38,6 +39,7 @@ impl Gateway {
         let (over, is_over) = shutdown::shutdown();
         let over = Arc::new(over);
         let counters: Vec<Arc<Counters>> = (0..count).map(|_| Arc::default()).collect();
+        let backoffs = Arc::new(Backoffs::default());
         let deal = Deal {
             workers,
             room: room.clone(),
@@ -54,6 +56,7 @@ impl Gateway {
                 config: config.clone(),
                 arrivals,
                 counters: counters.clone(),
+                backoffs: backoffs.clone(),
                 shutdown: shutdown.clone(),
                 over: over.clone(),
                 is_over: is_over.clone(),

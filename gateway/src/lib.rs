@@ -16,6 +16,7 @@ pub mod traffic;
 pub mod worker;
 
 mod authenticate;
+mod backoff;
 mod buffers;
 mod client;
 mod clients;

@@ -161,6 +161,19 @@ pub const DENIALS_LOGGED_MS: u64 = 10_000;
 /// Publishes of one worker that are traced and not yet committed; the spans of more end at once.
 pub const TRACES_OPEN_MAX: usize = 1_024;
 
+/// Milliseconds for which a client of MQTT 3.1.1 is told that the server is not available, after it was closed for want of memory
+/// for what it publishes; twice as long each further time `[F-63]`.
+pub const BACKOFF_FIRST_MS: u64 = 1_000;
+
+/// The longest of these times.
+pub const BACKOFF_MAX_MS: u64 = 60_000;
+
+/// Milliseconds after such a time until the client begins with [`BACKOFF_FIRST_MS`] again: more than it is held.
+pub const BACKOFF_FORGOTTEN_MS: u64 = 60_000;
+
+/// Clients of a gateway that are kept away like that. More come back at once.
+pub const BACKOFFS_MAX: usize = 16_384;
+
 /// Categories that clients of one worker may name in CONNECT, for metrics.
 pub const CATEGORIES_MAX: usize = 1_000;
 

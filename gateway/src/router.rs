@@ -15,6 +15,7 @@ use catena_telemetry::traces::sampler::Tracing;
 
 use crate::{
     authenticate::{Asking, Call, authenticate},
+    backoff::Backoffs,
     buffers::Buffers,
     clients::Came,
     counters::Counters,
@@ -36,6 +37,8 @@ pub(crate) struct Router {
     pub buffers: Buffers,
     pub counters: Arc<Counters>,
     pub denials: Denials,
+    /// Clients that are to stay away for a while.
+    pub backoffs: Arc<Backoffs>,
     /// Authentications that are not answered yet.
     pub calls: Arc<Room>,
     pub memory: Memory,
@@ -48,6 +51,7 @@ impl Router {
         origin: Origin,
         slots: SlotTable,
         counters: Arc<Counters>,
+        backoffs: Arc<Backoffs>,
         worker: Weak<Shared>,
         tracing: Tracing,
     ) -> Router {
@@ -58,6 +62,7 @@ impl Router {
             buffers: Buffers::default(),
             counters,
             denials: Denials::default(),
+            backoffs,
             calls: Room::new(AUTHENTICATIONS_MAX),
             memory: Memory::default(),
             worker,

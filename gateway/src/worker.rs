@@ -29,6 +29,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
+    backoff::Backoffs,
     client::Task,
     clients::{Came, Client, Clients},
     config::Config,
@@ -83,6 +84,7 @@ pub struct Worker {
     pub(crate) config: Config,
     pub(crate) arrivals: mpsc::Receiver<News>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) backoffs: Arc<Backoffs>,
     pub(crate) shutdown: Shutdown,
     pub(crate) over: Arc<Trigger>,
     pub(crate) is_over: Shutdown,
@@ -137,6 +139,7 @@ impl Worker {
                 origin,
                 slots,
                 self.counters.clone(),
+                self.backoffs.clone(),
                 worker.clone(),
                 self.config.tracing.clone(),
             )),

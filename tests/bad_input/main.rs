@@ -5,6 +5,7 @@
 
 mod content;
 mod flood;
+mod full;
 mod mutation;
 mod random;
 mod samples;

@@ -52,6 +52,8 @@ metrics! {
     TURNED_AWAY Counter "catena_gateway_turned_away_total" "{connections}" ["reason"] "Sockets on which MQTT did not begin, or that were closed without a word, by reason";
     DENIED Counter "catena_gateway_denied_total" "1" ["action"] "What policies did not allow, by what it was";
     DROPPED Counter "catena_gateway_messages_dropped_total" "{messages}" ["reason"] "Messages that were not delivered or not taken, by reason";
+    SLOWED Counter "catena_gateway_slowed_total" "1" [] "Times that a client's publishes had to wait because it was faster than it may be";
+    MEMORY_SHORT Counter "catena_gateway_memory_short_total" "1" [] "Times that what a worker's connections hold in memory came to its bound";
     LINKS_BROKEN Counter "catena_gateway_links_broken_total" "{links}" [] "Links to shards that broke";
     LINKS_WHOLE Gauge "catena_gateway_links_whole" "{links}" ["shard"] "Workers of this gateway whose link to a shard is whole: all of them, when nothing is wrong";
     LINK_OPS Counter "catena_gateway_link_ops_total" "{ops}" ["shard"] "Ops that this gateway sent to a shard";
@@ -75,6 +77,7 @@ metrics! {
     AIO_SUBSCRIPTIONS Gauge "aio_broker_store_subscriptions" "{subscriptions}" ["chain_id", "is_tail"] "Subscriptions of a chain that are not shared";
     AIO_SHARED_SUBSCRIPTIONS Gauge "aio_broker_store_shared_subscriptions" "{subscriptions}" ["chain_id", "is_tail"] "Members of a chain's shared subscriptions";
     AIO_EXPIRED_MESSAGES Counter "aio_broker_store_expired_messages" "{messages}" ["chain_id", "is_tail"] "Messages that expired in a queue";
+    AIO_DISK_BUFFER Gauge "aio_broker_total_disk_backed_message_buffer_usage" "By" [] "Bytes of long queues that left memory, of all replicas of this node";
     AIO_BUFFER_USED Gauge "aio_broker_buffer_pool_used_percent" "%" ["name"] "How much of a shard's room for messages is used";
 
     SHARD_ROLE Gauge "catena_shard_role" "1" ["shard", "role"] "1 for the role that this process has in the chain of a shard: head, middle, tail, alone, learner";
@@ -86,6 +89,7 @@ metrics! {
     SHARD_DIRECT_DROPPED Counter "catena_shard_direct_dropped_total" "{messages}" ["shard"] "QoS 0 deliveries past the log that found no room or nobody";
     SHARD_BYTES Gauge "catena_shard_bytes" "By" ["shard"] "Bytes that the state of a shard weighs, on this replica";
     SHARD_BUFFER_BYTES Gauge "catena_shard_buffer_bytes" "By" ["shard"] "Bytes that it may weigh: publishes are refused from three quarters on";
+    SHARD_SPILLED Gauge "catena_shard_spilled_bytes" "By" ["shard"] "Bytes of long queues that left memory, on this replica";
     SHARD_STORED Gauge "catena_shard_stored_messages" "{messages}" ["shard"] "Messages in queues, in flight and retained";
     SHARD_PUBLISHES Counter "catena_shard_publishes_total" "{messages}" ["shard"] "Publishes that the replica applied";
     SHARD_DROPPED Counter "catena_shard_messages_dropped_total" "{messages}" ["shard", "reason"] "Messages that were not delivered or not taken, by reason";

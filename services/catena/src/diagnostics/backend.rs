@@ -17,13 +17,14 @@ pub struct Replicas {
 impl Source for Replicas {
     fn collect(&self, samples: &mut Samples) {
         let buffer = self.cluster.borrow().broker.memory_profile.buffer_bytes();
-        let (mut sessions, mut subscriptions, mut refused) = (0, 0, 0);
+        let (mut sessions, mut subscriptions, mut refused, mut spilled) = (0, 0, 0, 0);
         for (shard, measured) in self.pulse.measured() {
             let name = &*shard.0.to_string();
             collect_replica(name, &measured, samples);
             if let Some(held) = &measured.held {
                 let is_tail = matches!(measured.role, "tail" | "alone");
                 collect_held(name, is_tail, held, buffer, samples);
+                spilled += held.stats.spilled_bytes;
                 if is_tail {
                     let counted = &held.counted;
                     let away = counted.persistent_away;
@@ -36,6 +37,7 @@ impl Source for Replicas {
         samples.add(&names::AIO_TOTAL_SESSIONS, [], sessions);
         samples.add(&names::AIO_TOTAL_SUBSCRIPTIONS, [], subscriptions);
         samples.add(&names::AIO_BACKPRESSURE_MEMORY, [], refused);
+        samples.add(&names::AIO_DISK_BUFFER, [], spilled);
     }
 }
 
@@ -63,6 +65,7 @@ fn collect_held(shard: &str, is_tail: bool, held: &Held, buffer: u64, samples: &
     let tail = if is_tail { "true" } else { "false" };
     samples.add(&names::SHARD_BYTES, [shard], stats.bytes);
     samples.add(&names::SHARD_BUFFER_BYTES, [shard], buffer);
+    samples.add(&names::SHARD_SPILLED, [shard], stats.spilled_bytes);
     samples.add(&names::SHARD_STORED, [shard], stats.stored_messages);
     samples.add(&names::SHARD_PUBLISHES, [shard], stats.publishes);
     for (reason, count) in [

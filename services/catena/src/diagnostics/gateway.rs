@@ -107,6 +107,8 @@ fn collect_counters(counters: &Counters, samples: &mut Samples) {
         ("accept_error", &counters.accept_errors),
         ("stalled", &counters.stalled),
         ("over_memory", &counters.over_memory),
+        ("held_and_closed", &counters.held_and_closed),
+        ("kept_away", &counters.kept_away),
         ("expired", &counters.expired),
     ] {
         samples.add(&names::TURNED_AWAY, [reason], counter.get());
@@ -126,6 +128,8 @@ fn collect_counters(counters: &Counters, samples: &mut Samples) {
     ] {
         samples.add(&names::DROPPED, [reason], counter.get());
     }
+    samples.add(&names::SLOWED, [], counters.slowed.get());
+    samples.add(&names::MEMORY_SHORT, [], counters.memory_short.get());
 }
 
 fn collect_links(counters: &Counters, samples: &mut Samples) {
