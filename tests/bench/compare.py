@@ -116,7 +116,7 @@ def start(name, options, directory):
         config = directory / "mosquitto.conf"
         config.write_text(MOSQUITTO.format(port=port))
         return Broker(name, [options.mosquitto, "-c", str(config)], port, log)
-    command = [options.catena, "standalone", "--listen", f"127.0.0.1:{port}"]
+    command = [options.catena, "standalone", "--in-memory", "--listen", f"127.0.0.1:{port}"]
     return Broker(name, command + shlex.split(options.catena_arguments), port, log)
 
 

@@ -100,7 +100,7 @@ def start(options, directory, way):
     manifests = directory / "manifests"
     manifests.mkdir(exist_ok=True)
     (manifests / "bench.yaml").write_text(MANIFEST.format(port=port, protocol=way.protocol, more=way.more))
-    command = [options.catena, "standalone", "--resources", str(manifests), "--admin", "127.0.0.1:0",
+    command = [options.catena, "standalone", "--in-memory", "--resources", str(manifests), "--admin", "127.0.0.1:0",
                "--secrets-dir", str(directory / "secrets")]
     return Broker("catena", command, port, open(directory / "catena.log", "w+"))
 

@@ -195,7 +195,7 @@ class Standalone:
         manifests = Path(self.directory, "manifests")
         manifests.mkdir()
         manifests.joinpath("broker.yaml").write_text(manifest(profile, shards, buffer))
-        command = [CATENA, "standalone", "--listen", f"127.0.0.1:{self.port}", "--shards", str(shards), "--workers", str(shards),
+        command = [CATENA, "standalone", "--in-memory", "--listen", f"127.0.0.1:{self.port}", "--shards", str(shards), "--workers", str(shards),
                    "--log", "warn", "--admin", f"127.0.0.1:{free_port()}", "--resources", str(manifests),
                    "--buffer-dir", str(Path(self.directory, "buffer"))]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -170,7 +170,7 @@ def run(where, block, is_console):
     with tempfile.TemporaryDirectory(prefix="catena-docs-") as scratch:
         os.mkdir(f"{scratch}/bin")
         os.symlink(BINARY, f"{scratch}/bin/catena")
-        environment = {**os.environ, "PATH": f"{scratch}/bin:{os.environ['PATH']}"}
+        environment = {**os.environ, "CATENA_DATA_DIR": f"{scratch}/default", "PATH": f"{scratch}/bin:{os.environ['PATH']}"}
         with open(f"{scratch}/said", "w+", encoding="utf-8") as said:
             process = subprocess.Popen(["bash", "-euo", "pipefail", "-c", script], cwd=scratch, env=environment,
                                        stdin=subprocess.DEVNULL, stdout=said, stderr=said)  # fmt: skip
@@ -203,7 +203,7 @@ class Beside:
         os.symlink(BINARY, f"{scratch}/bin/catena")
         self.environment = {**os.environ, "PATH": f"{scratch}/bin:{os.environ['PATH']}", "CATENA_ADMIN": f"http://127.0.0.1:{admin}", "EDITOR": "true"}
         self.log = open(f"{scratch}/log", "w", encoding="utf-8")
-        command = [BINARY, "standalone", "--admin", f"127.0.0.1:{admin}", "--resources", "config", "--listen", "127.0.0.1:0"]
+        command = [BINARY, "standalone", "--in-memory", "--admin", f"127.0.0.1:{admin}", "--resources", "config", "--listen", "127.0.0.1:0"]
         self.broker = subprocess.Popen(command, cwd=scratch, env=self.environment, stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.broker.stdout.readline()
         self.client = None

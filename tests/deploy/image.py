@@ -137,7 +137,7 @@ def looks_right(docker, binary):
 
 def runs_alone(docker):
     """A standalone broker that may write nowhere serves clients, and ends when it is asked to."""
-    name = docker("run", "--detach", *SAFE, IMAGE, "standalone", "--listen", "0.0.0.0:1883").stdout.strip()
+    name = docker("run", "--detach", *SAFE, IMAGE, "standalone", "--in-memory", "--listen", "0.0.0.0:1883").stdout.strip()
     wait("the broker", lambda: "listening on" in docker("logs", name).stdout, 20)
     docker("exec", name, "catena", "pub", "-r", "-t", "smoke", "-m", "hello", "-q", "1")
     heard = docker("exec", name, "catena", "sub", "-t", "smoke", "-C", "1", "-W", "10").stdout

@@ -41,6 +41,7 @@ fn a_host_that_is_cut_off_is_not_reached() {
     let words = [
         &binary().display().to_string(),
         "standalone",
+        "--in-memory",
         "--listen",
         &address.to_string(),
     ];

@@ -49,6 +49,7 @@ fn who_waits_for_the_control_plane_lives_and_is_not_ready() {
     for role in ["gateway", "backend"] {
         let metrics = free_port();
         let mut process = Command::new(binary())
+            .env("CATENA_IN_MEMORY", "true")
             .args([role, "--name", "n", "--control-plane", "http://127.0.0.1:1"])
             .args(["--internal-tls", "off", "--listen", "127.0.0.1:0"])
             .args(["--metrics-address", &metrics.to_string()])
@@ -99,7 +100,13 @@ fn each_process_of_a_cluster_becomes_ready() {
 fn a_port_that_is_taken_is_an_error_where_it_was_asked_for() {
     let (_broker, metrics) = start();
     let output = Command::new(binary())
-        .args(["standalone", "--listen", "127.0.0.1:0", "--metrics-address"])
+        .args([
+            "standalone",
+            "--in-memory",
+            "--listen",
+            "127.0.0.1:0",
+            "--metrics-address",
+        ])
         .arg(metrics.to_string())
         .output()
         .expect("the binary is there");

@@ -47,7 +47,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// A standalone broker with `shards` shards, and defaults for the rest.
+    /// A standalone broker with `shards` shards, in memory unless `--data-dir` is among the arguments, and defaults for the rest.
     pub fn shards(shards: u32) -> Settings {
         Settings {
             shards,
@@ -99,6 +99,9 @@ impl Broker {
             arguments.extend(["--config".to_owned(), file.display().to_string()]);
         }
         arguments.extend(settings.arguments.iter().cloned());
+        if !settings.arguments.iter().any(|word| word == "--data-dir") {
+            arguments.push("--in-memory".to_owned());
+        }
 
         let mut shell = Command::new("sh");
         shell

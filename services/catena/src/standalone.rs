@@ -2,6 +2,7 @@
 //!
 //! Reads like a table of contents: settings, telemetry, ports, threads, drain.
 
+mod directory;
 mod first_listener;
 mod given;
 mod members;
@@ -60,9 +61,8 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let settings = Settings::read(arguments)?;
     let logs = telemetry::start(settings.log.as_deref(), settings.log_format)?;
     panics::abort_on_panic();
-    if let Some(directory) = &settings.data_dir {
-        std::fs::create_dir_all(directory)
-            .with_context(|| format!("cannot make the data directory {}", directory.display()))?;
+    if let Some(path) = &settings.data_dir {
+        directory::make(path)?;
     }
     let ports = ports::take(&settings.listen)?;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -87,9 +87,11 @@ impl Broker {
 
 fn run(arguments: &[&str], directory: &Path) -> (Child, String) {
     let common = "--listen 127.0.0.1:0 --admin 127.0.0.1:0 --shards 1 --workers 1";
+    let is_kept = arguments.contains(&"--data-dir");
     let mut process = Command::new(env!("CARGO_BIN_EXE_catena"))
         .args(common.split(' '))
         .args(arguments)
+        .env("CATENA_IN_MEMORY", (!is_kept).to_string())
         .current_dir(directory)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -308,6 +310,7 @@ fn manifests_are_applied_at_the_start_or_nothing_starts() {
         .args([
             "--listen",
             "127.0.0.1:0",
+            "--in-memory",
             "--admin",
             "127.0.0.1:0",
             "--resources",

@@ -85,7 +85,7 @@ impl Drop for Broker {
 
 fn catena(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_catena"));
-    command.args(arguments);
+    command.args(arguments).env("CATENA_IN_MEMORY", "true");
     command
 }
 
@@ -163,7 +163,8 @@ fn what_keeps_it_from_starting_is_explained() {
 #[test]
 fn more_clients_than_files_are_turned_away_and_the_others_served() {
     let mut shell = Command::new("sh");
-    let start = r#"ulimit -n 300; exec "$0" --listen 127.0.0.1:0 --workers 1 --shards 1"#;
+    let start =
+        r#"ulimit -n 300; exec "$0" --in-memory --listen 127.0.0.1:0 --workers 1 --shards 1"#;
     shell.args(["-c", start, env!("CARGO_BIN_EXE_catena")]);
     let broker = Broker::start(shell);
     let mut clients: Vec<TcpStream> = Vec::new();

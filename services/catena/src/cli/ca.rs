@@ -19,8 +19,8 @@ const TTL_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// The cluster's own CA: it signs the certificates that services show each other, and those of listeners
 ///
-/// It lies in the directory of secrets that all replicas of the control plane have, as the secret catena-ca. Whoever can
-/// read it can be anybody in the cluster.
+/// It lies in the directory of secrets that all replicas of the control plane have, as the secret
+/// catena-ca. Whoever can read it can be anybody in the cluster.
 ///
 ///   catena ca create --secrets-dir /etc/catena/secrets
 ///   catena ca token --secrets-dir /etc/catena/secrets --role backend

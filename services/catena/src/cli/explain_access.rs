@@ -25,8 +25,8 @@ const DENIED: u8 = 1;
 ///   catena explain-access --as sensor-1 --policy my-policy publish site/1/status
 ///   catena explain-access --as sensor-1 --username bob --attribute site=1 -f policy.yaml subscribe 'site/1/#'
 ///
-/// The client need not exist: it has the username and the attributes that are given here. With -f nothing is stored, so that
-/// a change can be tried before it is applied.
+/// The client need not exist: it has the username and the attributes that are given here. With -f
+/// nothing is stored, so that a change can be tried before it is applied.
 ///
 /// Exit code: 0 allowed, 1 denied, 2 the question is wrong.
 #[derive(Debug, Args)]

@@ -25,14 +25,15 @@ const FILE: &str = "control-plane.redb";
 
 /// Run a replica of a cluster's control plane: it decides which node holds what
 ///
-/// With etcd, any number of replicas share the work: one leads, and another takes over when it dies. Start at least
-/// two. With the embedded store there is one, and its file must be kept: it knows which node has the newest data.
+/// With etcd, any number of replicas share the work: one leads, and another takes over when it
+/// dies. Start at least two. With the embedded store there is one, and its file must be kept: it
+/// knows which node has the newest data.
 ///
 ///   catena control-plane --etcd http://etcd-0:2379,http://etcd-1:2379 --advertise control-plane-0:9701
 ///   catena control-plane --store embedded --data-dir /var/lib/catena
 ///
-/// Gateways, backends and other replicas reach its port, and show certificates of the cluster there: see `catena ca`.
-/// Administrators come to a port of their own, --admin, which knows them.
+/// Gateways, backends and other replicas reach its port, and show certificates of the cluster
+/// there: see `catena ca`. Administrators come to a port of their own, --admin, which knows them.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 #[group(skip)]

@@ -14,7 +14,10 @@ use catena_runtime::{config, telemetry::Format};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-use super::given::{Clients, Given};
+use super::{
+    directory,
+    given::{Clients, Given},
+};
 use crate::{
     admin::AdminPort,
     buffer,
@@ -33,6 +36,7 @@ const KEYS: &[&str] = &[
     "shards",
     "workers",
     "data_dir",
+    "in_memory",
     "buffer_dir",
     "secrets_dir",
     "kubernetes_api",
@@ -98,9 +102,14 @@ pub struct Arguments {
     #[arg(long, value_name = "N", env = "CATENA_WORKERS")]
     workers: Option<u16>,
 
-    /// Where sessions, messages and resources are kept; made if it is not there. Without it all is in memory
+    /// Where sessions, messages and resources are kept; made if it is not there
+    /// [default: /var/lib/catena for root, else ~/.local/share/catena]
     #[arg(long, value_name = "DIR", env = "CATENA_DATA_DIR")]
     data_dir: Option<PathBuf>,
+
+    /// Keep everything in memory, whatever --data-dir says: it is gone when the broker stops
+    #[arg(long, env = "CATENA_IN_MEMORY")]
+    in_memory: bool,
 
     /// Where long queues go when memory is short and the Broker has a disk-backed message buffer; its own, and emptied at each
     /// start [default: buffer in the data directory, else a temporary directory]
@@ -184,6 +193,7 @@ struct File {
     shards: Option<usize>,
     workers: Option<u16>,
     data_dir: Option<PathBuf>,
+    in_memory: bool,
     buffer_dir: Option<PathBuf>,
     resources: Option<PathBuf>,
     secrets_dir: Option<PathBuf>,
@@ -211,6 +221,7 @@ pub struct Settings {
     pub shards: Option<usize>,
     pub shards_default: usize,
     pub workers: u16,
+    /// `None`: everything is in memory.
     pub data_dir: Option<PathBuf>,
     pub buffer_dir: PathBuf,
     pub manifests: Manifests,
@@ -264,7 +275,8 @@ impl Settings {
             clients: file.clients,
         };
         given.check()?;
-        let data_dir = arguments.data_dir.or(file.data_dir);
+        let in_memory = arguments.in_memory || file.in_memory;
+        let data_dir = directory::choose(arguments.data_dir.or(file.data_dir), in_memory)?;
         let buffer_dir = arguments.buffer_dir.or(file.buffer_dir);
         Ok(Settings {
             listen,
@@ -383,6 +395,12 @@ mod tests {
             (queue.length, queue.strategy),
             (Some(10), QueueStrategy::DropOldest)
         );
+    }
+
+    #[test]
+    fn a_broker_in_memory_has_no_directory() {
+        assert_eq!(read("in_memory = true").unwrap().data_dir, None);
+        assert!(read("").unwrap().data_dir.is_some());
     }
 
     #[test]

@@ -18,8 +18,9 @@ use crate::{
 ///   catena apply -f config/ --dry-run      # checks everything, and changes nothing
 ///   catena get all -o yaml > backup.yaml   # and back: catena apply -f backup.yaml
 ///
-/// A manifest takes the place of the whole resource: what it leaves out has its default. Everything that is wrong is said
-/// at once. What may be in a manifest: `catena explain listener`.
+/// A manifest takes the place of the whole resource: what it leaves out has its default.
+/// Everything that is wrong is said at once. What may be in a manifest: `catena explain
+/// listener`.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {

@@ -25,8 +25,8 @@ const EDITOR: &str = "vi";
 ///
 ///   EDITOR=nano catena edit listener default
 ///
-/// What is wrong comes back into the editor, in comments at the top. Nothing is applied when the file is left as it was, or
-/// when someone else has changed the resource meanwhile.
+/// What is wrong comes back into the editor, in comments at the top. Nothing is applied when the
+/// file is left as it was, or when someone else has changed the resource meanwhile.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
