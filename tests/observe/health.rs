@@ -49,7 +49,6 @@ fn who_waits_for_the_control_plane_lives_and_is_not_ready() {
     for role in ["gateway", "backend"] {
         let metrics = free_port();
         let mut process = Command::new(binary())
-            .env("CATENA_IN_MEMORY", "true")
             .args([role, "--name", "n", "--control-plane", "http://127.0.0.1:1"])
             .args(["--internal-tls", "off", "--listen", "127.0.0.1:0"])
             .args(["--metrics-address", &metrics.to_string()])
