@@ -151,6 +151,12 @@ const IMPURE_CODE: &[&str] = &[
     "thread_local!",
 ];
 
+/// Where a lock is all the same: DECISIONS.md 62 says why.
+const LOCKS: &[&str] = &[
+    "services/core/shard/src/segment.rs",
+    "services/core/shard/src/shard.rs",
+];
+
 /// Names of rooms that end up holding anything.
 const NAMELESS: &[&str] = &["common", "helpers", "misc", "types", "util", "utils"];
 
@@ -220,14 +226,41 @@ fn the_core_is_pure() {
         }
     }
     for file in rust_files().filter(|file| file.path.starts_with("services/core")) {
-        for (number, line) in lines(&file.production()) {
+        let production = file.production();
+        for (number, line) in lines(&production) {
             let code = line.split("//").next().unwrap_or_default();
             for impure in IMPURE_CODE.iter().filter(|impure| says(code, impure)) {
                 problems.add(&file.at(number), &format!("{impure} in a pure crate"));
             }
         }
+        for path in imports(&production) {
+            let is_allowed = |impure: &str| {
+                impure == "std::sync::Mutex" && LOCKS.iter().any(|room| file.path.ends_with(room))
+            };
+            let mut impure = IMPURE_CODE.iter().filter(|impure| says(&path, impure));
+            if let Some(impure) = impure.find(|impure| !is_allowed(impure)) {
+                problems.add(&file.name(), &format!("{impure} in a pure crate"));
+            }
+        }
     }
     problems.assert_none();
+}
+
+/// What a pure crate must not import could be hidden in a group.
+#[test]
+fn groups_of_imports_are_seen_through() {
+    let source = "use std::{\n    fmt,\n    sync::{Arc, Mutex as Lock},\n};\npub use a::b;\nfn f() { use x::{y, z}; }\n";
+    assert_eq!(
+        imports(source),
+        [
+            "std::fmt",
+            "std::sync::Arc",
+            "std::sync::Mutex as Lock",
+            "a::b",
+            "x::y",
+            "x::z"
+        ]
+    );
 }
 
 /// A crate outside the shared lints may hold unsafe code.
@@ -609,6 +642,42 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines()
         .enumerate()
         .map(|(index, line)| (index + 1, line))
+}
+
+/// The paths of all `use` declarations, each in full.
+fn imports(source: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for declaration in source.split("use ").skip(1) {
+        let declaration = declaration.split(';').next().unwrap_or_default();
+        unfold("", declaration, &mut found);
+    }
+    found
+}
+
+/// Adds each path of `tree`, behind `prefix`.
+fn unfold(prefix: &str, tree: &str, found: &mut Vec<String>) {
+    let tree = tree.trim();
+    let Some((path, group)) = tree.split_once('{') else {
+        if !tree.is_empty() {
+            found.push(format!("{prefix}{tree}"));
+        }
+        return;
+    };
+    let prefix = format!("{prefix}{}", path.trim());
+    let group = group.trim_end().strip_suffix('}').unwrap_or(group);
+    let (mut depth, mut from) = (0, 0);
+    for (at, sign) in group.char_indices() {
+        match sign {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                unfold(&prefix, &group[from..at], found);
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    unfold(&prefix, &group[from..], found);
 }
 
 /// Does the code say `phrase`, not as the start of a longer word?

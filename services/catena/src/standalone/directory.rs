@@ -61,16 +61,16 @@ mod tests {
         };
         assert_eq!(of(true, None, None), Some("/var/lib/catena".into()));
         assert_eq!(
-            of(false, None, Some("/home/a")),
-            Some("/home/a/.local/share/catena".into())
+            of(false, None, Some("/of/a")),
+            Some("/of/a/.local/share/catena".into())
         );
         assert_eq!(
-            of(false, Some("/data"), Some("/home/a")),
+            of(false, Some("/data"), Some("/of/a")),
             Some("/data/catena".into())
         );
         assert_eq!(
-            of(false, Some("data"), Some("/home/a")),
-            Some("/home/a/.local/share/catena".into())
+            of(false, Some("data"), Some("/of/a")),
+            Some("/of/a/.local/share/catena".into())
         );
         assert_eq!(of(false, None, None), None);
     }
