@@ -145,7 +145,7 @@ impl Opened {
 
     /// Reads a part. A disk that does not give it back has taken a piece of the replica's state: the process ends, and other
     /// replicas go on `[C-1]`.
-    pub fn read(&self, at: u64, len: usize, checksum: u64) -> Bytes {
+    pub fn read(&self, at: u64, len: usize, nonce: &[u8; 12]) -> Bytes {
         let mut bytes = vec![0; len];
         let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound);
         let outcome = file
@@ -154,10 +154,10 @@ impl Opened {
         if let Err(error) = outcome {
             give_up(&self.path, &error.to_string());
         }
-        if super::writer::checksum(&bytes) != checksum {
-            give_up(&self.path, "what was read is not what was written");
+        match self.state.seal.open(bytes, nonce) {
+            Some(bytes) => bytes.into(),
+            None => give_up(&self.path, "what was read is not what was written"),
         }
-        bytes.into()
     }
 }
 

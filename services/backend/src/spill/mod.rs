@@ -7,6 +7,7 @@
 
 mod files;
 mod reader;
+mod seal;
 mod writer;
 
 use std::{
@@ -25,6 +26,7 @@ use catena_shard::segment::Segment;
 use self::{
     files::Files,
     reader::{Task, read_ahead},
+    seal::Seal,
     writer::write_all,
 };
 
@@ -64,6 +66,7 @@ pub(crate) struct State {
     ahead: AtomicU64,
     /// The last write failed, or found no room.
     is_full: AtomicBool,
+    seal: Seal,
     to_read: mpsc::SyncSender<Task>,
 }
 
@@ -84,7 +87,7 @@ impl Spill {
     /// A place in `directory`, which is made with the first part. What an earlier process left there is deleted now.
     ///
     /// # Errors
-    /// A directory that is there and cannot be emptied, or is another process's; a thread that cannot be started.
+    /// A directory that is there and cannot be emptied, or is another process's; a thread that cannot be started; no random numbers.
     pub fn new(directory: &Path) -> io::Result<Spill> {
         let lock = match directory.exists() {
             true => Some(files::take(directory)?),
@@ -98,6 +101,7 @@ impl Spill {
             waiting: AtomicU64::new(0),
             ahead: AtomicU64::new(0),
             is_full: AtomicBool::new(false),
+            seal: Seal::new()?,
             to_read,
         });
         let files = Files::new(directory.to_owned(), lock, state.clone());

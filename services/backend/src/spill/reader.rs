@@ -25,8 +25,9 @@ pub(super) enum Task {
 pub(super) struct Written {
     pub file: Arc<Opened>,
     pub at: u64,
+    /// In the file.
     pub len: usize,
-    pub checksum: u64,
+    pub nonce: [u8; 12],
 }
 
 /// A part that is in a file.
@@ -99,9 +100,9 @@ impl Inner {
             file,
             at,
             len,
-            checksum,
+            nonce,
         } = &self.written;
-        file.read(*at, *len, *checksum)
+        file.read(*at, *len, nonce)
     }
 
     fn give_up(&self, ahead: &mut Ahead) {

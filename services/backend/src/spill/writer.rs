@@ -12,7 +12,6 @@ use std::{
 
 use catena_shard::segment::Segment;
 use tracing::{error, info};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     files::Files,
@@ -24,10 +23,6 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// How often a failure that goes on is told of.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
-
-pub(super) fn checksum(bytes: &[u8]) -> u64 {
-    xxh3_64(bytes)
-}
 
 /// Writes what comes until nobody can send any more.
 pub(super) fn write_all(writes: &Receiver<Arc<Segment>>, mut files: Files) {
@@ -87,13 +82,13 @@ fn write(segment: &Arc<Segment>, files: &mut Files) -> std::io::Result<()> {
     let Some(bytes) = segment.here().filter(|_| Arc::strong_count(segment) > 1) else {
         return Ok(());
     };
-    let checksum = checksum(&bytes);
-    let (file, at) = files.append(&bytes)?;
+    let (sealed, nonce) = files.state().seal.seal(&bytes)?;
+    let (file, at) = files.append(&sealed)?;
     let written = Written {
         file,
         at,
-        len: bytes.len(),
-        checksum,
+        len: sealed.len(),
+        nonce: *nonce.as_ref(),
     };
     segment.put_away(Box::new(Kept::new(written, files.state().clone())));
     Ok(())
