@@ -162,7 +162,7 @@ def take(client, shape, seen, enough, per_second=None, until=lambda: False):
         client.socket.sendall(b"".join(acks))
         taken += count
         if per_second and taken > per_second * (time.monotonic() - began):
-            time.sleep(min(taken / per_second - (time.monotonic() - began), 0.5))
+            time.sleep(min(max(taken / per_second - (time.monotonic() - began), 0), 0.5))
     return taken
 
 
