@@ -44,6 +44,7 @@ pub struct Settings {
     shards: u32,
     config: Option<String>,
     arguments: Vec<String>,
+    is_kept: bool,
 }
 
 impl Settings {
@@ -58,6 +59,12 @@ impl Settings {
     /// Uses `toml` as the configuration file.
     pub fn config(mut self, toml: &str) -> Settings {
         self.config = Some(toml.to_owned());
+        self
+    }
+
+    /// Keeps everything on disk, as a broker does that is told nothing.
+    pub fn kept(mut self) -> Settings {
+        self.is_kept = true;
         self
     }
 
@@ -99,7 +106,10 @@ impl Broker {
             arguments.extend(["--config".to_owned(), file.display().to_string()]);
         }
         arguments.extend(settings.arguments.iter().cloned());
-        if !settings.arguments.iter().any(|word| word == "--data-dir") {
+        if settings.is_kept {
+            let data = directory.join("data").display().to_string();
+            arguments.extend(["--data-dir".to_owned(), data]);
+        } else if !settings.arguments.iter().any(|word| word == "--data-dir") {
             arguments.push("--in-memory".to_owned());
         }
 
@@ -148,7 +158,8 @@ impl Broker {
     }
 
     /// The broker with `shards` shards that all tests of this process share. It has the default
-    /// settings, so tests keep to client ids and topics of their own: [`unique`].
+    /// settings, so tests keep to client ids and topics of their own: [`unique`]. With one shard it keeps everything on disk, with
+    /// more it has all in memory: what clients see must be the same.
     pub fn shared(shards: u32) -> Arc<Broker> {
         /// `None` for one that did not start: no other will.
         type Shared = HashMap<u32, Option<Arc<Broker>>>;
@@ -159,7 +170,11 @@ impl Broker {
         };
         if !shared.contains_key(&shards) {
             shared.insert(shards, None);
-            let broker = Broker::start(&Settings::shards(shards));
+            let settings = Settings::shards(shards);
+            let broker = Broker::start(&match shards {
+                1 => settings.kept(),
+                _ => settings,
+            });
             shared.insert(shards, Some(Arc::new(broker)));
         }
         shared[&shards]
