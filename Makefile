@@ -89,6 +89,10 @@ sim: ## Simulate replication under faults (options: make sim SEEDS=10000, make s
 	$(if $(SEED),CATENA_SIM_TRACE=1 CATENA_SIM_SEED=$(SEED)) $(if $(SEEDS),CATENA_SIM_SEEDS=$(SEEDS)) \
 		$(TESTS) --test simulation -- promises sessions --nocapture
 
+.PHONY: crash
+crash: broker etcd-installed ## Kill everything at random points and look whether anything is missing (options: make crash CRASHES=200 SEED=4711)
+	$(if $(SEED),CATENA_CRASH_SEED=$(SEED)) CATENA_CRASHES=$(or $(CRASHES),200) $(TESTS) --test crash -- --nocapture --test-threads 1
+
 .PHONY: faults
 faults: broker etcd-installed hosts-installed ## Break a cluster in every way (options: make faults SEED=4711 FAULTS=100 ONLY=random LOAD="--rate 5000")
 	$(if $(SEED),CATENA_FAULT_SEED=$(SEED)) $(if $(FAULTS),CATENA_FAULTS=$(FAULTS)) $(if $(LOAD),CATENA_FAULT_LOAD="$(LOAD)") \
