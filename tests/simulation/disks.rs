@@ -7,7 +7,9 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use bytes::Bytes;
-use catena_chain::{Entry, Generation, Incarnation, Input, Keep, Kept, ReplicaId, StoreId};
+use catena_chain::{
+    Checkpoint, Entry, Generation, Incarnation, Input, Keep, Kept, Machine, ReplicaId, StoreId,
+};
 use catena_slots::ShardId;
 use catena_storage::{
     Failure, Found, Identity, Keys, Options, Reason, Record, State, Status, Sync, Volume,
@@ -20,6 +22,15 @@ use crate::{
     workload::Workload,
     world::World,
 };
+
+fn bytes_of<M: Machine>(checkpoint: Checkpoint<M>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    checkpoint.write(&mut |piece| {
+        bytes.extend_from_slice(piece);
+        true
+    });
+    bytes
+}
 
 /// A log of so many bytes is cut behind a snapshot.
 const LOG_BYTES: u64 = 256 * 1024;
@@ -162,12 +173,18 @@ impl<W: Workload> World<W> {
         let mut kept = match state.read_snapshot().map_err(|error| error.to_string())? {
             None => Kept::empty(id, generation, replica),
             Some(mut reader) => {
-                let mut bytes = Vec::new();
-                while let Some(piece) = reader.read().map_err(|error| error.to_string())? {
-                    bytes.extend(piece);
+                let (end, mut failed) = (reader.position(), None);
+                let mut pieces = || {
+                    reader.read().unwrap_or_else(|error| {
+                        failed = Some(error.to_string());
+                        None
+                    })
+                };
+                let kept = Kept::read((generation, replica), end, &mut pieces, &mut |_| ());
+                if let Some(error) = failed {
+                    return Err(error);
                 }
-                Kept::of(generation, replica, reader.position(), &bytes)
-                    .map_err(|error| error.to_string())?
+                kept.map_err(|error| error.to_string())?
             }
         };
         let mut entries = state.entries();
@@ -255,7 +272,7 @@ impl<W: Workload> World<W> {
                     is_checkpointing: true,
                 };
                 volumes.stores.insert(shard, begun);
-                let snapshot = checkpoint.map(|kept| (kept.end(), kept.encode()));
+                let snapshot = checkpoint.map(|kept| (kept.end(), bytes_of(kept)));
                 self.disk_works(node, shard, store, Work::Complete { snapshot }, 60_000);
             }
             Keep::Rename {
@@ -451,7 +468,7 @@ impl<W: Workload> World<W> {
             // Of an entry that the log does not have yet, there would be a gap.
             if open.state.end().index >= checkpoint.end().index {
                 open.is_checkpointing = true;
-                let (at, bytes) = (checkpoint.end(), checkpoint.encode());
+                let (at, bytes) = (checkpoint.end(), bytes_of(checkpoint));
                 self.disk_works(node, shard, store, Work::Checkpoint { at, bytes }, 60_000);
             }
         }

@@ -22,6 +22,8 @@ pub use catena_storage::{Key, Keys};
 use catena_transport::wire::decode_entry;
 use tracing::{error, info, warn};
 
+use crate::spill::Spill;
+
 /// How a process keeps what its replicas hold.
 #[derive(Debug, Clone)]
 pub struct StorageOptions {
@@ -30,6 +32,8 @@ pub struct StorageOptions {
     pub keys: Keys,
     /// Bytes that all may have together; `None`: as many as the disk has room for.
     pub bytes_max: Option<u64>,
+    /// Where parts of long queues go while a state is read back, as they do later.
+    pub spill: Spill,
     /// Whether there are other replicas to take from what is damaged here. Without them a damaged state keeps the process
     /// from starting: it would begin empty.
     pub has_neighbours: bool,
@@ -91,6 +95,8 @@ pub(crate) struct Recovered {
     pub state: State,
 }
 
+/// How often to look whether the disk of long queues has come on.
+const LOOK: Duration = Duration::from_millis(2);
 /// States in Interval mode are synced so often.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -230,7 +236,7 @@ fn recover(
             "the machine went down while persistence.sync was Interval: what was acknowledged in the last second may be missing"
         );
     }
-    let kept = match replay(&state, shard) {
+    let kept = match replay(&state, shard, &options.spill) {
         Ok(kept) => kept,
         Err(reason) => return damaged(reason),
     };
@@ -241,20 +247,28 @@ fn recover(
     Ok(Some(Recovered { kept, state }))
 }
 
-/// The state at the end of its log.
-fn replay(state: &State, shard: ShardId) -> Result<Kept<Replicated>, String> {
+/// The state at the end of its log. What it holds on disk besides goes there at once: memory has no room for it.
+fn replay(state: &State, shard: ShardId, spill: &Spill) -> Result<Kept<Replicated>, String> {
     let broken = |unusable: Unusable| unusable.to_string();
     let differs = |problem: NotKept| problem.to_string();
     let (generation, replica) = (state.meta().generation, state.meta().replica);
+    let put_away = |machine: &Replicated| put_away(machine, spill);
     let mut kept = match state.read_snapshot().map_err(broken)? {
         None => Kept::empty(shard, generation, replica),
         Some(mut reader) => {
-            let mut bytes = Vec::new();
-            while let Some(piece) = reader.read().map_err(broken)? {
-                bytes.extend(piece);
+            let (end, mut failed) = (reader.position(), None);
+            let mut pieces = || match reader.read() {
+                Ok(piece) => piece,
+                Err(unusable) => {
+                    failed = Some(unusable);
+                    None
+                }
+            };
+            let kept = Kept::read((generation, replica), end, &mut pieces, &mut { put_away });
+            if let Some(unusable) = failed {
+                return Err(broken(unusable));
             }
-            let end = reader.position();
-            Kept::of(generation, replica, end, &bytes).map_err(differs)?
+            kept.map_err(differs)?
         }
     };
     let mut entries = state.entries();
@@ -266,8 +280,20 @@ fn replay(state: &State, shard: ShardId) -> Result<Kept<Replicated>, String> {
             let digest = record.position.digest;
             kept.replay(&entry, digest).map_err(differs)?;
         }
+        put_away(kept.machine());
     }
     Ok(kept)
+}
+
+/// Hands over parts of long queues, and waits while too many of them wait for their disk: a state is read faster than written.
+fn put_away(machine: &Replicated, spill: &Spill) {
+    for segment in machine.shard().take_segments() {
+        spill.put_away(segment);
+    }
+    // Where there is no room they stay in memory, as they do later.
+    while !spill.status().is_full && spill.is_pressed(false) {
+        thread::sleep(LOOK);
+    }
 }
 
 /// Which sync mode a new state begins in.

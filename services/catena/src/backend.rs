@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::Context;
-use catena_backend::{Backend, Options, Pulse, Shards, Storage};
+use catena_backend::{Backend, Options, Pulse, Shards, Spill, Storage};
 use catena_chain::Incarnation;
 use catena_membership::{Cluster, ControlPlane, NodeRegistration, process_token};
 use catena_pki::Role;
@@ -81,8 +81,9 @@ async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<Exi
     else {
         return Ok(ExitCode::SUCCESS);
     };
+    let spill = buffer::open(&settings.buffer_dir)?;
     let (storage, me) = tokio::select! {
-        begun = begin(&control_plane, &settings) => begun?,
+        begun = begin(&control_plane, &settings, &spill) => begun?,
         signal = signals.next() => {
             info!(signal, "stopped before it was registered");
             return Ok(ExitCode::SUCCESS);
@@ -95,7 +96,6 @@ async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<Exi
     let voice = Arc::new(voice);
     let mut replaced = voice.is_replaced();
 
-    let spill = buffer::open(&settings.buffer_dir)?;
     let directory = Directory::default();
     let cluster = relay(control_plane.watch(), directory.clone());
     health.has("registration");
@@ -163,11 +163,13 @@ async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<Exi
 async fn begin(
     control_plane: &ControlPlane,
     settings: &Settings,
+    spill: &Spill,
 ) -> anyhow::Result<(Option<Storage>, Incarnation)> {
     // What is found on the disk is told at the registration; how it is kept, the Broker says.
     let mut watch = control_plane.watch();
     let cluster = watch.wait_for(|cluster| cluster.version > 0).await?.clone();
-    let storage = open_storage(&cluster, settings).await?;
+    spill.set_max(cluster.spill_bytes());
+    let storage = open_storage(&cluster, settings, spill).await?;
     let registration = NodeRegistration {
         name: settings.name.clone(),
         zone: settings.zone.clone(),
@@ -179,7 +181,11 @@ async fn begin(
     Ok((storage, me))
 }
 
-async fn open_storage(cluster: &Cluster, settings: &Settings) -> anyhow::Result<Option<Storage>> {
+async fn open_storage(
+    cluster: &Cluster,
+    settings: &Settings,
+    spill: &Spill,
+) -> anyhow::Result<Option<Storage>> {
     let Some(persistence) = &cluster.broker.persistence else {
         return Ok(None);
     };
@@ -188,6 +194,7 @@ async fn open_storage(cluster: &Cluster, settings: &Settings) -> anyhow::Result<
         data_dir: settings.membership.data_dir(),
         persistence: Some(persistence),
         secrets: &secrets,
+        spill: spill.clone(),
         has_neighbours: true,
     })
     .await?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use catena_backend::{
-    Storage, StorageOptions,
+    Spill, Storage, StorageOptions,
     storage::{Key, Keys, existing_key, generated_key},
 };
 use catena_resources::{
@@ -27,6 +27,8 @@ pub struct Wanted<'a> {
     /// `None`: as a standalone broker keeps it by default.
     pub persistence: Option<&'a Persistence>,
     pub secrets: &'a Secrets,
+    /// Where long queues go, with the room that they may take.
+    pub spill: Spill,
     /// Whether other processes may have what is damaged here.
     pub has_neighbours: bool,
 }
@@ -52,6 +54,7 @@ pub async fn open(wanted: Wanted<'_>) -> anyhow::Result<Storage> {
         directory,
         keys,
         bytes_max: Some(maximum),
+        spill: wanted.spill.clone(),
         has_neighbours: wanted.has_neighbours,
     };
     // Others of this thread go on meanwhile.

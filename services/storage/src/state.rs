@@ -150,6 +150,11 @@ impl State {
         open + self.closed.iter().map(|closed| closed.bytes).sum::<u64>()
     }
 
+    /// Bytes of the snapshot that counts.
+    pub fn snapshot_bytes(&self) -> u64 {
+        self.snapshot.map_or(0, |(_, bytes)| bytes)
+    }
+
     /// Reads the snapshot that counts.
     ///
     /// # Errors
@@ -232,8 +237,8 @@ impl State {
             .is_some_and(|open| open.synced < open.sequence)
     }
 
-    /// Says in the log that all of it is durable, when no later frame does: then no damage at its end can be taken for a
-    /// torn one. To be called when nothing was appended for a while; needs no sync.
+    /// Says in the log that all of it is durable, when no later frame does, and in meta how far that is: then no damage at its end
+    /// can be taken for a torn one, nor a log that was cut for a whole one. To be called when nothing was appended for a while.
     ///
     /// # Errors
     /// Final, see [`Failure`].
@@ -244,7 +249,8 @@ impl State {
         }
         self.guarded(|state| {
             state.draft.clear();
-            state.write_frame(state.end, state.end)
+            state.write_frame(state.end, state.end)?;
+            state.write_meta()
         })
     }
 

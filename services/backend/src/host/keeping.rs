@@ -129,6 +129,7 @@ impl Keeping {
                     return;
                 };
                 current.log_bytes = state.log_bytes();
+                current.snapshot_bytes = state.snapshot_bytes();
                 current.durable = state.durable();
                 self.current = Some(current);
                 self.adopt(store, state);
@@ -209,15 +210,8 @@ impl Keeping {
         };
         current.is_writing = true;
         let store = current.store;
-        self.works.spawn_blocking(move || {
-            let bytes = checkpoint.encode();
-            let written = || {
-                let mut writer = journal.write_snapshot(checkpoint.end())?;
-                writer.write(&bytes)?;
-                Ok((writer.finish()?, bytes.len() as u64))
-            };
-            Done::Written(store, written())
-        });
+        self.works
+            .spawn_blocking(move || Done::Written(store, write(&journal, checkpoint)));
     }
 
     /// What has come of it all, as inputs of the replica.
@@ -327,6 +321,19 @@ impl Drop for Keeping {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Writes a snapshot, piece by piece.
+fn write(journal: &Journal, checkpoint: Checkpoint) -> Result<(Finished, u64), Failure> {
+    let mut writer = journal.write_snapshot(checkpoint.end())?;
+    let (mut bytes, mut written) = (0, Ok(()));
+    checkpoint.write(&mut |piece| {
+        bytes += piece.len() as u64;
+        written = writer.write(piece);
+        written.is_ok()
+    });
+    written?;
+    Ok((writer.finish()?, bytes))
 }
 
 fn clean(volume: &Volume, shard: ShardId) {

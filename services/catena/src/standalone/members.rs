@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use catena_backend::{Backend, Options, Pulse, Shards, Storage};
+use catena_backend::{Backend, Options, Pulse, Shards, Spill, Storage};
 use catena_chain::Incarnation;
 use catena_control_plane::{self as server, Catalogue, store::Embedded};
 use catena_membership::{
@@ -58,7 +58,9 @@ impl Members {
             .wait_for(|cluster| cluster.version > 0)
             .await?
             .clone();
-        let storage = open_storage(settings, &told).await?;
+        let spill = buffer::open(&settings.buffer_dir)?;
+        spill.set_max(told.spill_bytes());
+        let storage = open_storage(settings, &told, &spill).await?;
         let registration = NodeRegistration {
             name: NAME.to_owned(),
             zone: None,
@@ -88,7 +90,7 @@ impl Members {
         }
         let pulse = Pulse::default();
         pulse.trace(tracing);
-        let keeps = (pulse.clone(), storage);
+        let keeps = (pulse.clone(), storage, spill);
         let (backend, shards) = backend(settings, &client, me, cluster.clone(), keeps)?;
         local.add(me, backend);
         Ok(Members {
@@ -110,7 +112,7 @@ fn backend(
     client: &ControlPlane,
     me: Incarnation,
     cluster: watch::Receiver<Arc<Cluster>>,
-    (pulse, storage): (Pulse, Option<Storage>),
+    (pulse, storage, spill): (Pulse, Option<Storage>, Spill),
 ) -> anyhow::Result<(Backend, Vec<Shards>)> {
     let heart = pulse.clone();
     let voice = Arc::new(client.node_voice(NAME.to_owned(), me, move || heart.said()));
@@ -122,14 +124,18 @@ fn backend(
         cluster,
         heard: voice.is_heard(),
         voice,
-        spill: buffer::open(&settings.buffer_dir)?,
+        spill,
         pulse,
         storage,
     }))
 }
 
 /// With a data directory, what shards hold is kept there.
-async fn open_storage(settings: &Settings, cluster: &Cluster) -> anyhow::Result<Option<Storage>> {
+async fn open_storage(
+    settings: &Settings,
+    cluster: &Cluster,
+    spill: &Spill,
+) -> anyhow::Result<Option<Storage>> {
     let Some(data_dir) = &settings.data_dir else {
         return Ok(None);
     };
@@ -139,6 +145,7 @@ async fn open_storage(settings: &Settings, cluster: &Cluster) -> anyhow::Result<
         data_dir,
         persistence,
         secrets: &secrets,
+        spill: spill.clone(),
         has_neighbours: false,
     })
     .await?;

@@ -73,11 +73,11 @@ impl<M: Machine> Checkpoint<M> {
         self.end
     }
 
-    /// Its bytes, as [`Kept::of`] takes them. Takes time by the size of the state.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = self.at.0.to_le_bytes().to_vec();
-        bytes.extend(M::encode(&self.frozen));
-        bytes
+    /// Its bytes in pieces, as [`Kept::read`] takes them, until `out` wants no more. Takes time by the size of the state.
+    pub fn write(self, out: &mut dyn FnMut(&[u8]) -> bool) {
+        if out(&self.at.0.to_le_bytes()) {
+            M::write(self.frozen, out);
+        }
     }
 }
 
@@ -107,19 +107,23 @@ impl<M: Machine> Kept<M> {
         Kept::new(generation, replica, Position::default(), Stamp(0), machine)
     }
 
-    /// Of a replica with this snapshot.
+    /// Of a replica with this snapshot, which comes in pieces. `look` sees the state while it grows.
     ///
     /// # Errors
     /// The bytes are none.
-    pub fn of(
-        generation: Generation,
-        replica: ReplicaId,
+    pub fn read(
+        (generation, replica): (Generation, ReplicaId),
         end: Position,
-        snapshot: &[u8],
+        pieces: &mut dyn FnMut() -> Option<Vec<u8>>,
+        look: &mut dyn FnMut(&M),
     ) -> Result<Self, NotKept> {
-        let (at, machine) = snapshot.split_first_chunk().ok_or(NotKept::Snapshot)?;
-        let machine = M::restore(machine).map_err(|_| NotKept::Snapshot)?;
+        let mut first = pieces().ok_or(NotKept::Snapshot)?;
+        let at = first.split_first_chunk().ok_or(NotKept::Snapshot)?.0;
         let at = Stamp(u64::from_le_bytes(*at));
+        first.drain(..size_of::<u64>());
+        let mut first = Some(first);
+        let mut rest = || first.take().or_else(&mut *pieces);
+        let machine = M::read(&mut rest, look).map_err(|_| NotKept::Snapshot)?;
         Ok(Kept::new(generation, replica, end, at, machine))
     }
 
@@ -159,6 +163,11 @@ impl<M: Machine> Kept<M> {
             digest,
         });
         Ok(())
+    }
+
+    /// What it has come to.
+    pub fn machine(&self) -> &M {
+        &self.state.machine
     }
 
     /// Where its log ends.

@@ -114,4 +114,27 @@ pub trait Machine: fmt::Debug + Sized {
     /// # Errors
     /// [`Unreadable`] for anything else.
     fn restore(bytes: &[u8]) -> Result<Self, Unreadable>;
+
+    /// The frozen state for a disk: in pieces, until `out` wants no more. A machine that may hold more than memory does makes
+    /// them one by one.
+    fn write(frozen: Self::Frozen, out: &mut dyn FnMut(&[u8]) -> bool) {
+        out(&Self::encode(&frozen));
+    }
+
+    /// The state whose [`Machine::write`] gave these pieces; they need not be cut as they were. `look` sees it while it grows.
+    ///
+    /// # Errors
+    /// [`Unreadable`] for anything else.
+    fn read(
+        pieces: &mut dyn FnMut() -> Option<Vec<u8>>,
+        look: &mut dyn FnMut(&Self),
+    ) -> Result<Self, Unreadable> {
+        let mut bytes = Vec::new();
+        while let Some(piece) = pieces() {
+            bytes.extend_from_slice(&piece);
+        }
+        let machine = Self::restore(&bytes)?;
+        look(&machine);
+        Ok(machine)
+    }
 }

@@ -238,4 +238,23 @@ impl Machine for Replicated {
             effects: Effects::default(),
         })
     }
+
+    fn write(frozen: Frozen, out: &mut dyn FnMut(&[u8]) -> bool) {
+        frozen.write(out);
+    }
+
+    fn read(
+        pieces: &mut dyn FnMut() -> Option<Vec<u8>>,
+        look: &mut dyn FnMut(&Self),
+    ) -> Result<Self, Unreadable> {
+        let (shard, mut parts) = Shard::read(pieces).map_err(|_| Unreadable)?;
+        let machine = Replicated {
+            shard,
+            effects: Effects::default(),
+        };
+        while parts.fill_next(&machine.shard).map_err(|_| Unreadable)? {
+            look(&machine);
+        }
+        Ok(machine)
+    }
 }

@@ -194,6 +194,11 @@ impl Queue {
         self.middle.iter()
     }
 
+    /// The same, to be changed.
+    pub fn parts_mut(&mut self) -> impl Iterator<Item = &mut Part> {
+        self.middle.iter_mut()
+    }
+
     /// Takes anything out, the first first.
     pub fn pop(&mut self) -> Option<Popped> {
         if let Some(queued) = self.pop_front() {

@@ -6,7 +6,10 @@
 
 use std::{
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use bytes::{Buf, Bytes};
@@ -31,7 +34,7 @@ pub trait Away: fmt::Debug + Send + Sync {
 
 /// Encoded messages of one queue, in order.
 pub struct Segment {
-    len: usize,
+    len: AtomicUsize,
     place: Mutex<Place>,
 }
 
@@ -45,19 +48,25 @@ impl Segment {
     /// A segment in memory.
     pub fn new(bytes: Bytes) -> Segment {
         Segment {
-            len: bytes.len(),
+            len: bytes.len().into(),
             place: Mutex::new(Place::Here(bytes)),
         }
     }
 
     /// How many bytes it has.
     pub fn len(&self) -> usize {
-        self.len
+        self.len.load(Relaxed)
     }
 
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
+    }
+
+    /// The bytes that it had when it was written, for one that was read without.
+    pub(crate) fn fill(&self, bytes: Bytes) {
+        self.len.store(bytes.len(), Relaxed);
+        *self.place() = Place::Here(bytes);
     }
 
     /// The bytes, if they are in memory.
@@ -95,13 +104,13 @@ impl Segment {
 
 impl fmt::Debug for Segment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Segment({} bytes)", self.len)
+        write!(f, "Segment({} bytes)", self.len())
     }
 }
 
 impl PartialEq for Segment {
     fn eq(&self, other: &Segment) -> bool {
-        self.len == other.len && self.read() == other.read()
+        self.len() == other.len() && self.read() == other.read()
     }
 }
 

@@ -1,7 +1,17 @@
 //! The whole state at one entry as bytes, and back `[C-30]`.
+//!
+//! For a replica that joins they are made at once. For a disk they come in pieces, and what the parts of long queues hold comes
+//! behind all else (`pieces.rs`): so a state that is larger than memory for its parts is written and read within it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     index::Index,
+    pieces::{Gather, Scatter},
+    segment::Segment,
     shard::{Effects, Shard},
     stats::Stats,
 };
@@ -19,6 +29,29 @@ impl Frozen {
     /// The state as bytes: equal on all replicas that applied the same entries.
     pub fn encode(&self) -> Vec<u8> {
         self.0.snapshot()
+    }
+
+    /// The state in pieces, as [`Shard::read`] takes them, until `out` wants no more. One part of a long queue at a time is in
+    /// memory for it.
+    pub fn write(self, out: &mut dyn FnMut(&[u8]) -> bool) {
+        let Frozen(mut shard) = self;
+        let segments = shard.hollow_out();
+        let mut scatter = Scatter::new(out);
+        let mut serializer = postcard::Serializer {
+            output: &mut scatter,
+        };
+        if shard.serialize(&mut serializer).is_err() {
+            // Only what takes the pieces fails: it wants no more.
+            return;
+        }
+        for segment in segments {
+            let bytes = segment.read();
+            let length = (bytes.len() as u32).to_le_bytes();
+            if !scatter.put(&length) || !scatter.put(&bytes) {
+                return;
+            }
+        }
+        scatter.finish();
     }
 }
 
@@ -77,6 +110,47 @@ impl Shard {
         Ok(shard)
     }
 
+    /// The shard that [`Frozen::write`] wrote, but for its parts, which come next. `pieces` gives one after the other, and `None` at
+    /// the end; they need not be cut as they were.
+    ///
+    /// # Errors
+    /// [`Unreadable`] for anything else.
+    pub fn read(
+        pieces: &mut dyn FnMut() -> Option<Vec<u8>>,
+    ) -> Result<(Shard, Parts<'_>), Unreadable> {
+        let mut gather = postcard::Deserializer::from_flavor(Gather::new(pieces));
+        let mut shard = Shard::deserialize(&mut gather)?;
+        let gather = gather.finalize()?;
+        shard.readers.reindex();
+        shard.homes.reindex();
+        shard.reindex();
+        let parts = shard.readers.iter().flat_map(|(_, r)| r.queue.parts());
+        let segments: Vec<_> = parts.map(|part| part.segment.clone()).collect();
+        let segments = segments.into_iter();
+        Ok((shard, Parts { gather, segments }))
+    }
+
+    /// Takes what parts of queues hold out of the state, in the order of the queues.
+    fn hollow_out(&mut self) -> Vec<Arc<Segment>> {
+        let with_parts = self
+            .readers
+            .iter()
+            .filter(|(_, reader)| reader.queue.parts().next().is_some());
+        let ids: Vec<_> = with_parts.map(|(id, _)| id).collect();
+        let mut segments = Vec::new();
+        for id in ids {
+            let reader = self.readers.get_mut(id);
+            for part in reader
+                .into_iter()
+                .flat_map(|reader| reader.queue.parts_mut())
+            {
+                let hollow = Arc::new(Segment::new(Bytes::new()));
+                segments.push(std::mem::replace(&mut part.segment, hollow));
+            }
+        }
+        segments
+    }
+
     /// Builds the subscription index from the readers' subscriptions and the groups.
     fn reindex(&mut self) {
         for (id, reader) in self.readers.iter() {
@@ -91,6 +165,31 @@ impl Shard {
         for (id, group) in self.groups.iter() {
             self.index.add_group(&group.filter, id);
         }
+    }
+}
+
+/// What the parts of long queues hold, while it is read.
+pub struct Parts<'a> {
+    gather: Gather<'a>,
+    segments: std::vec::IntoIter<Arc<Segment>>,
+}
+
+impl Parts<'_> {
+    /// Gives the next part of `shard` what it holds: whoever would put it elsewhere is to look now. `false` after the last.
+    ///
+    /// # Errors
+    /// [`Unreadable`]: the pieces end before.
+    pub fn fill_next(&mut self, shard: &Shard) -> Result<bool, Unreadable> {
+        let Some(segment) = self.segments.next() else {
+            return Ok(false);
+        };
+        let length = self.gather.take(size_of::<u32>())?;
+        let length = length.try_into().map(u32::from_le_bytes);
+        let length = length.map_err(|_| postcard::Error::DeserializeUnexpectedEnd)?;
+        let bytes = self.gather.take(length as usize)?;
+        segment.fill(Bytes::copy_from_slice(bytes));
+        shard.note_segment(&segment);
+        Ok(true)
     }
 }
 

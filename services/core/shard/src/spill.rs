@@ -171,7 +171,7 @@ impl Shard {
         }
     }
 
-    fn note_segment(&mut self, segment: &Arc<Segment>) {
+    pub(crate) fn note_segment(&self, segment: &Arc<Segment>) {
         let mut made = self
             .segments
             .lock()

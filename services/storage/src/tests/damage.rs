@@ -164,6 +164,31 @@ fn a_cut_file_is_found_after_a_clean_stop() {
     assert!(matches!(found, Found::Unusable(_)), "{found:?}");
 }
 
+/// Neither is it after a quiet while: whoever then dies without a word must not come back with less.
+#[test]
+fn a_cut_file_is_found_after_a_quiet_while() {
+    let disk = Simulated::new(2);
+    let mut state = begin(&volume(&disk, small(Switches::default())));
+    for index in 1..=3 {
+        state.append(&[record(index)]).expect("the disk works");
+        state.sync().expect("the disk works");
+    }
+    state.mark().expect("the disk works");
+    drop(state);
+    disk.kill();
+    let path = Path::new("/data/1/1/log-0000000000000001");
+    let length = disk.length(path).expect("it is there");
+    for frames in 1..=3 {
+        let disk = disk.copy(frames);
+        // The mark is a frame of its own.
+        let left = length - (frames + 1) * 4_096;
+        disk.shorten(path, left).expect("it is there");
+        let found = volume(&disk, small(Switches::default())).find(SHARD);
+        let found = found.expect("the disk works");
+        assert!(matches!(found, Found::Unusable(_)), "{frames}: {found:?}");
+    }
+}
+
 /// A failed sync may be followed by one that succeeds and keeps nothing: so it is never asked for again, not even by the next
 /// process, which would read what only looks written.
 #[test]

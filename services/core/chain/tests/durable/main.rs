@@ -5,8 +5,8 @@ mod tally;
 use std::{collections::BTreeMap, sync::Arc};
 
 use catena_chain::{
-    Beginning, CommandId, Configuration, Entry, Epoch, Generation, Incarnation, Input, Keep, Kept,
-    Member, NotKept, Now, Options, Output, Replica, ReplicaId, StoreId,
+    Beginning, Checkpoint, CommandId, Configuration, Entry, Epoch, Generation, Incarnation, Input,
+    Keep, Kept, Member, NotKept, Now, Options, Output, Replica, ReplicaId, StoreId,
     message::{ConnectionId, FromOrigin, Lane, News, ToOrigin},
 };
 use catena_link::Batch;
@@ -137,7 +137,7 @@ impl Chain {
                 disk.store = store;
                 disk.began.push("begin".to_owned());
                 disk.entries.clear();
-                disk.checkpoint = checkpoint.map(|kept| (kept.end(), kept.encode()));
+                disk.checkpoint = checkpoint.map(|kept| (kept.end(), bytes_of(kept)));
             }
             Keep::Rename { store, replica, .. } => {
                 disk.store = store;
@@ -388,10 +388,25 @@ fn news_of_an_earlier_store_are_not_taken() {
     assert_eq!(chain.done(), [1]);
 }
 
+fn bytes_of(checkpoint: Checkpoint<Tally>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    checkpoint.write(&mut |piece| {
+        bytes.extend_from_slice(piece);
+        true
+    });
+    bytes
+}
+
 /// What a replica finds on the disk of one that was `replica`.
 fn kept(disk: &Disk, replica: ReplicaId) -> Result<Kept<Tally>, NotKept> {
     let mut kept = match &disk.checkpoint {
-        Some((end, bytes)) => Kept::of(Generation(1), replica, *end, bytes)?,
+        Some((end, bytes)) => {
+            // In two pieces, which are not those that were written.
+            let (first, second) = bytes.split_at(bytes.len() / 2 + 4);
+            let mut pieces = [first.to_vec(), second.to_vec()].into_iter();
+            let is = (Generation(1), replica);
+            Kept::read(is, *end, &mut || pieces.next(), &mut |_| ())?
+        }
         None => Kept::empty(SHARD, Generation(1), replica),
     };
     for (entry, digest) in &disk.entries {

@@ -204,6 +204,64 @@ fn a_snapshot_holds_what_is_elsewhere() {
     assert_eq!(drain(&mut world, &away), (0..2_000).collect::<Vec<_>>());
 }
 
+// A start from a disk would need as much memory as all queues that wait, or lose the order of what waits in them.
+#[test]
+fn a_state_is_written_and_read_with_one_part_in_memory_at_a_time() {
+    let mut world = world(1 << 40);
+    let [away] = away_sessions(&mut world);
+    let publisher = Client::new("p", 1);
+    let who = world.join(&publisher);
+    fill(&mut world, &publisher, who, 0..2_000);
+    assert!(put_all_away(&world.shards[0]) > 10);
+    let before = world.shards[0].snapshot();
+    let mut pieces: Vec<Vec<u8>> = Vec::new();
+    world.shards[0].freeze().write(&mut |piece| {
+        // As a file gives it back: in other pieces.
+        pieces.extend(piece.chunks(10_000).map(<[u8]>::to_vec));
+        true
+    });
+    let mut pieces = pieces.into_iter();
+    let mut next = || pieces.next();
+    let (shard, mut parts) = Shard::read(&mut next).unwrap();
+    let mut count = 0;
+    while parts.fill_next(&shard).unwrap() {
+        assert_eq!(
+            put_all_away(&shard),
+            1,
+            "part {count} is to leave before the next one"
+        );
+        count += 1;
+    }
+    assert!(count > 10);
+    assert!(shard.snapshot() == before);
+    world.shards[0] = shard;
+    assert_eq!(drain(&mut world, &away), (0..2_000).collect::<Vec<_>>());
+}
+
+// Half a snapshot would be taken for a whole one.
+#[test]
+fn a_state_whose_parts_are_cut_is_not_read() {
+    let mut world = world(1 << 40);
+    let [_away] = away_sessions(&mut world);
+    let publisher = Client::new("p", 1);
+    let who = world.join(&publisher);
+    fill(&mut world, &publisher, who, 0..2_000);
+    let mut bytes = Vec::new();
+    world.shards[0].freeze().write(&mut |piece| {
+        bytes.extend_from_slice(piece);
+        true
+    });
+    for cut in [1, 1_000, bytes.len() - 10] {
+        let mut piece = Some(bytes[..bytes.len() - cut].to_vec());
+        let mut next = || piece.take();
+        let read = Shard::read(&mut next).and_then(|(shard, mut parts)| {
+            while parts.fill_next(&shard)? {}
+            Ok(shard)
+        });
+        assert!(read.is_err(), "without the last {cut} bytes");
+    }
+}
+
 // What has expired would be read, one after the other, for nobody; and its room would be held for ever.
 #[test]
 fn what_has_expired_elsewhere_is_given_up() {
