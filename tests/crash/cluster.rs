@@ -1,39 +1,40 @@
-//! A cluster whose backends all die at once.
+//! A cluster of which all backends die at once, or everything.
+
+use std::collections::BTreeMap;
 
 use catena_tests::{
     cluster::{Cluster, Plan, Role},
+    disk::{Disk, skipped},
     faults::{Chance, turn},
     verify::Load,
 };
 
-use crate::{LOAD, go_on, number, seed};
+use crate::{LOAD, crashes, go_on, seed};
 
-/// So often here; `make crash` says how often there.
-const CRASHES: u64 = 1;
-
-#[test]
-fn backends_that_are_all_killed_at_once_lose_nothing() {
-    let _turn = turn();
-    let (seed, crashes) = (seed(), number("CATENA_CRASHES", CRASHES));
+/// What crashes, and comes back in an order that the seed chooses: whoever is first, founds.
+fn survive(plan: Plan, crashes: u64, roles: &[Role], cut: impl Fn(), restore: impl Fn()) {
+    let seed = seed();
     let mut chance = Chance::new(seed);
-    let plan = Plan {
-        keeps: true,
-        ..Plan::default()
-    };
     let mut cluster = Cluster::start(plan);
     let before = cluster.wait_until_whole();
     let mut load = Load::start(&cluster.brokers_with_commas(), LOAD);
     for _ in 0..crashes {
         go_on(&mut load, &mut chance);
-        let mut backends = cluster.names(Role::Backend);
-        for name in &backends {
+        cluster.assert_nobody_ended();
+        let mut names: Vec<String> = roles.iter().flat_map(|role| cluster.names(*role)).collect();
+        for name in &names {
+            cluster.process_mut(name).halt();
+        }
+        cut();
+        for name in &names {
             cluster.kill(name);
         }
-        // In another order each time: whoever is first, founds.
-        let first = chance.below(backends.len() as u64) as usize;
-        backends.rotate_left(first);
-        for name in &backends {
-            cluster.restart(name);
+        restore();
+        let first = chance.below(names.len() as u64) as usize;
+        names.rotate_left(first);
+        for name in &names {
+            // It may need one that comes later, so it is not waited for.
+            cluster.process_mut(name).start();
         }
         load.wait_for_more(1);
     }
@@ -45,4 +46,53 @@ fn backends_that_are_all_killed_at_once_lose_nothing() {
         assert_eq!(before.generation, after.generation, "a shard began empty");
     }
     cluster.assert_well();
+    eprintln!(
+        "seed {seed}: {crashes} crashes, {} acknowledged, {} delivered, {} sessions resumed: nothing is missing",
+        report.acknowledged, report.delivered, report.connections.resumed
+    );
+}
+
+#[test]
+fn backends_that_are_all_killed_at_once_lose_nothing() {
+    let _turn = turn();
+    let plan = Plan {
+        keeps: true,
+        ..Plan::default()
+    };
+    survive(plan, crashes(1, 10), &[Role::Backend], || {}, || {});
+}
+
+const ALL: [Role; 4] = [Role::Backend, Role::ControlPlane, Role::Etcd, Role::Gateway];
+
+#[test]
+fn a_cluster_of_which_everything_is_killed_loses_nothing() {
+    let _turn = turn();
+    let plan = Plan {
+        keeps: true,
+        ..Plan::default()
+    };
+    survive(plan, crashes(1, 10), &ALL, || {}, || {});
+}
+
+#[test]
+fn a_cluster_whose_disks_lose_power_loses_nothing() {
+    let _turn = turn();
+    let disk = match Disk::with_power(2048) {
+        Ok(disk) => disk,
+        Err(reason) => return skipped(&reason),
+    };
+    let names = ["etcd", "backend-1", "backend-2", "backend-3"];
+    let disks = names.map(|name| (name.to_owned(), disk.path().join(name)));
+    let plan = Plan {
+        keeps: true,
+        disks: BTreeMap::from(disks),
+        ..Plan::default()
+    };
+    survive(
+        plan,
+        crashes(1, 5),
+        &ALL,
+        || disk.cut_power(),
+        || disk.restore_power(),
+    );
 }

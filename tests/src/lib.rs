@@ -8,6 +8,7 @@ pub mod admin;
 pub mod broker;
 pub mod client;
 pub mod cluster;
+pub mod disk;
 pub mod faults;
 pub mod http;
 pub mod stream;

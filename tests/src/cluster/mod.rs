@@ -102,7 +102,9 @@ impl Cluster {
         }
         let etcd = network.free_port("etcd");
         let peers = network.free_port("etcd");
-        cluster.add(&mut network, "etcd", roles::etcd(&directory, etcd, peers));
+        let data = cluster.plan.disks.get("etcd").cloned();
+        let data = data.unwrap_or_else(|| directory.join("etcd"));
+        cluster.add(&mut network, "etcd", roles::etcd(&data, etcd, peers));
         let names = 1..=cluster.plan.control_planes;
         let admins = names.map(|number| network.free_port(&format!("control-{number}")));
         cluster.admin = Admin::new(admins.collect(), &directory);

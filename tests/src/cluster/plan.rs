@@ -1,5 +1,10 @@
 //! What a cluster consists of.
 
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
 /// How many of what, and how it is set up.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -27,6 +32,8 @@ pub struct Plan {
     pub ports: Vec<u16>,
     /// Whether backends keep what they hold on disk.
     pub keeps: bool,
+    /// Where a backend or etcd keeps what it keeps, by name; the others do in the cluster's directory.
+    pub disks: BTreeMap<String, PathBuf>,
     /// Whether each process gets a host of its own that can be cut off.
     pub hosts: bool,
     /// Whether to be on 127.0.0.1, which is easy to type, rather than on an address of one's own.
@@ -51,6 +58,7 @@ impl Default for Plan {
             cores: None,
             ports: Vec::new(),
             keeps: false,
+            disks: BTreeMap::new(),
             hosts: false,
             on_localhost: false,
             internal_tls: false,
@@ -71,5 +79,11 @@ impl Plan {
     /// How many shards there are.
     pub fn shards(&self) -> usize {
         usize::from(self.partitions) * usize::from(self.workers)
+    }
+
+    /// Where process `name` of the cluster in `directory` keeps what it keeps.
+    pub fn data(&self, directory: &Path, name: &str) -> PathBuf {
+        let own = self.disks.get(name).cloned();
+        own.unwrap_or_else(|| directory.join(format!("{name}-data")))
     }
 }

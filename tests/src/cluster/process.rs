@@ -14,8 +14,11 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::wait_for;
 use crate::broker::announced_address;
 
+/// How long a process may take to stop where it stands: as long as its longest sync.
+const HALT: Duration = Duration::from_secs(30);
 /// How often to look whether something has happened.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -138,6 +141,31 @@ impl Process {
     pub fn pause(&mut self) {
         self.is_paused = true;
         self.signal(Signal::STOP);
+    }
+
+    /// Lets it hang, and returns when none of its threads does anything any more, not even for it in the kernel.
+    ///
+    /// # Panics
+    /// When it does not stop.
+    pub fn halt(&mut self) {
+        self.pause();
+        let threads = format!("/proc/{}/task", self.pid().expect("it runs"));
+        wait_for("a process that stands still", HALT, || {
+            let listed = fs::read_dir(&threads).map_err(|error| error.to_string())?;
+            for thread in listed.flatten() {
+                let stat = fs::read_to_string(thread.path().join("stat"));
+                let stat = stat.map_err(|error| error.to_string())?;
+                // The name before it may hold anything but its own end.
+                let state = stat
+                    .rsplit(") ")
+                    .next()
+                    .and_then(|rest| rest.chars().next());
+                if state != Some('T') {
+                    return Err(stat);
+                }
+            }
+            Ok(())
+        });
     }
 
     /// Lets it go on.

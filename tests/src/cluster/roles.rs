@@ -39,9 +39,8 @@ impl Role {
     }
 }
 
-/// etcd, alone, with its data in `directory`.
-pub fn etcd(directory: &Path, clients: SocketAddr, peers: SocketAddr) -> Vec<String> {
-    let data = directory.join("etcd");
+/// etcd, alone, with its data in `data`.
+pub fn etcd(data: &Path, clients: SocketAddr, peers: SocketAddr) -> Vec<String> {
     [
         "etcd --name=etcd --logger=zap --log-level=warn".to_owned(),
         format!("--data-dir={}", data.display()),
@@ -113,7 +112,7 @@ fn joins(plan: &Plan, directory: &Path, role: &str, name: &str) -> Vec<String> {
     let token = ca(directory, &format!("token --role {role} --name {name}"));
     let file = directory.join(format!("{name}.token"));
     std::fs::write(&file, token).expect("the directory can be written");
-    let data = directory.join(format!("{name}-data"));
+    let data = plan.data(directory, name);
     vec![
         "--join-token-file".to_owned(),
         text(&file),
@@ -158,7 +157,7 @@ pub fn backend(
     ));
     words.extend(joins(plan, directory, "backend", name));
     if plan.keeps && !plan.internal_tls {
-        let data = directory.join(format!("{name}-data"));
+        let data = plan.data(directory, name);
         words.extend(["--data-dir".to_owned(), text(&data)]);
     }
     if let Some(threads) = plan.threads {

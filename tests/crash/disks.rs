@@ -1,0 +1,234 @@
+//! Disks of single backends: one comes back with its disk, without it, or with one that was damaged meanwhile; and disks
+//! without room.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use catena_tests::{
+    cluster::{HEAL, Plan, Role, wait_for},
+    disk::{Disk, skipped},
+    faults::{Chance, Scene},
+};
+
+use crate::seed;
+
+/// What is written to a log begins with a block of its own.
+const BLOCK_BYTES: u64 = 4_096;
+/// Clients move often.
+const CHURN: &str = "--churn 2";
+
+/// Two replicas, and nobody else who could step in.
+fn pair() -> Plan {
+    Plan {
+        keeps: true,
+        backends: 2,
+        ..Plan::default()
+    }
+}
+
+fn data(scene: &Scene, name: &str) -> PathBuf {
+    let cluster = &scene.cluster;
+    cluster.plan.data(cluster.directory(), name).join("shards")
+}
+
+/// The files that begin so in the data directory of a backend; of all its shards.
+fn files(directory: &Path, prefix: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(files(&path, prefix));
+        } else if entry.file_name().to_string_lossy().starts_with(prefix) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Kills both backends, lets something happen to the disk of one, and starts both: the one without its disk first, which must not
+/// begin anew while the other one is away.
+fn damage_one(scene: &mut Scene, is_told: &str, damage: impl FnOnce(&Path)) {
+    let before = scene.cluster.wait_until_whole();
+    let (damaged, other) = (
+        before.shard(0).head().to_owned(),
+        before.shard(0).tail().to_owned(),
+    );
+    scene.go_on();
+    scene.cluster.kill(&damaged);
+    scene.cluster.kill(&other);
+    damage(&data(scene, &damaged));
+    scene.cluster.process_mut(&damaged).start();
+    let announced = scene.cluster.process_mut(&damaged).announced(HEAL);
+    assert!(announced.is_ok(), "{announced:?}");
+    scene.cluster.restart(&other);
+    scene.recover();
+    let after = scene.cluster.wait_until_whole();
+    for (before, after) in before.shards.iter().zip(&after.shards) {
+        assert_eq!(before.generation, after.generation, "a shard began empty");
+    }
+    let log = scene.cluster.process(&damaged).log_of_this_life();
+    assert!(
+        log.contains(is_told),
+        "it said nothing of {is_told:?}: {log}"
+    );
+    // What was kept aside goes when the chain is whole.
+    wait_for("one state of each shard", HEAL, || {
+        let metas = files(&data(scene, &damaged), "meta");
+        let shards = scene.cluster.plan.shards();
+        (metas.len() == shards)
+            .then_some(())
+            .ok_or_else(|| format!("{metas:?}"))
+    });
+}
+
+const DAMAGED: &str = "what is kept of a shard is damaged, and not used";
+
+#[test]
+fn a_backend_whose_disk_is_gone_or_damaged_takes_everything_from_the_other() {
+    let mut chance = Chance::new(seed());
+    let mut scene = Scene::begin(pair(), CHURN);
+    damage_one(&mut scene, DAMAGED, |directory| {
+        let logs = files(directory, "log-");
+        assert!(!logs.is_empty());
+        for log in logs {
+            // Of a block in the middle: what stands at the end may be torn, and is cut without a word.
+            let blocks = fs::metadata(&log).expect("it is there").len() / BLOCK_BYTES;
+            let middle = blocks / 2 * BLOCK_BYTES;
+            flip(&log, middle + chance.below(64));
+        }
+    });
+    damage_one(&mut scene, DAMAGED, |directory| {
+        for log in files(directory, "log-") {
+            let file = fs::OpenOptions::new().write(true).open(&log);
+            let file = file.expect("it is there");
+            file.set_len(BLOCK_BYTES / 2).expect("it can be cut");
+        }
+    });
+    damage_one(&mut scene, DAMAGED, |directory| {
+        for meta in files(directory, "meta") {
+            flip(&meta, 20);
+        }
+    });
+    damage_one(&mut scene, "", |directory| {
+        fs::remove_dir_all(directory).expect("it is there");
+    });
+    scene.end();
+}
+
+fn flip(path: &Path, at: u64) {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path);
+    let mut file = file.expect("it is there");
+    let mut byte = [0];
+    file.seek(SeekFrom::Start(at)).expect("it is long enough");
+    file.read_exact(&mut byte).expect("it is long enough");
+    file.seek(SeekFrom::Start(at)).expect("it is long enough");
+    file.write_all(&[byte[0] ^ 4]).expect("it can be written");
+}
+
+#[test]
+fn a_backend_that_comes_back_with_its_disk_is_not_missed() {
+    let mut scene = Scene::begin(pair(), CHURN);
+    for which in [0, 1] {
+        let status = scene.cluster.wait_until_whole();
+        let name = status.shard(0).chain()[which].to_owned();
+        scene.cluster.kill(&name);
+        scene.go_on();
+        scene.cluster.restart(&name);
+        scene.recover();
+    }
+    scene.end_unnoticed();
+}
+
+/// Each backend on a small disk of its own.
+fn small_disks(plan: Plan) -> Result<(Plan, BTreeMap<String, Disk>), String> {
+    let mut disks = BTreeMap::new();
+    for number in 1..=plan.backends {
+        disks.insert(format!("backend-{number}"), Disk::small(192)?);
+    }
+    let paths = disks
+        .iter()
+        .map(|(name, disk)| (name.clone(), disk.path().join("data")));
+    let plan = Plan {
+        disks: paths.collect(),
+        ..plan
+    };
+    Ok((plan, disks))
+}
+
+const KEEPS_NOTHING: &str = "the disk keeps nothing more";
+
+/// Fills the disk of the member at `place` of the chain: it leaves loudly, clients lose nothing, and with room it comes back.
+fn fill_one(scene: &mut Scene, disks: &BTreeMap<String, Disk>, place: usize) {
+    let before = scene.cluster.wait_until_whole();
+    let name = before.shard(0).chain()[place].to_owned();
+    disks[&name].fill();
+    wait_for("a replica that leaves", HEAL, || {
+        let status = scene.cluster.status()?;
+        let is_left = status
+            .shards
+            .iter()
+            .all(|shard| !shard.chain().contains(&name.as_str()));
+        is_left.then_some(()).ok_or_else(|| format!("{status:?}"))
+    });
+    let log = scene.cluster.process(&name).log_of_this_life();
+    assert!(log.contains(KEEPS_NOTHING), "it said nothing: {log}");
+    scene.go_on();
+    disks[&name].make_room();
+    scene.cluster.kill(&name);
+    scene.cluster.restart(&name);
+    scene.recover();
+}
+
+#[test]
+fn a_replica_whose_disk_is_full_leaves_and_comes_back_with_room() {
+    let (plan, disks) = match small_disks(pair()) {
+        Ok(small) => small,
+        Err(reason) => return skipped(&reason),
+    };
+    let mut scene = Scene::begin(plan, CHURN);
+    fill_one(&mut scene, &disks, 0);
+    fill_one(&mut scene, &disks, 1);
+    scene.end();
+}
+
+// Nobody may take over who has not everything: the chain waits, acknowledges nothing, and goes on with room.
+#[test]
+fn a_chain_of_which_all_disks_are_full_waits_and_loses_nothing() {
+    let (plan, disks) = match small_disks(pair()) {
+        Ok(small) => small,
+        Err(reason) => return skipped(&reason),
+    };
+    let mut scene = Scene::begin(plan, CHURN);
+    let before = scene.cluster.wait_until_whole();
+    for disk in disks.values() {
+        disk.fill();
+    }
+    wait_for("disks that keep nothing more", HEAL, || {
+        let backends = scene.cluster.names(Role::Backend);
+        let logs = backends
+            .iter()
+            .map(|name| scene.cluster.process(name).log());
+        let count = logs.filter(|log| log.contains(KEEPS_NOTHING)).count();
+        (count == 2)
+            .then_some(())
+            .ok_or_else(|| format!("{count} of them"))
+    });
+    for (name, disk) in &disks {
+        disk.make_room();
+        scene.cluster.kill(name);
+    }
+    for name in disks.keys() {
+        scene.cluster.process_mut(name).start();
+    }
+    scene.recover();
+    let after = scene.cluster.wait_until_whole();
+    for (before, after) in before.shards.iter().zip(&after.shards) {
+        assert_eq!(before.generation, after.generation, "a shard began empty");
+    }
+    scene.end();
+}

@@ -1,0 +1,157 @@
+//! Queues so long that most of them is on disk, in a broker that keeps everything: they outlive it, in order, and it needs no
+//! more memory to come back than to go on.
+
+use std::{collections::HashSet, fs, time::Duration};
+
+use catena_mqtt::{Packet, ReasonCode, Version};
+use catena_tests::{
+    client::{Client, Event, Message, Options},
+    cluster::new_directory,
+    faults::turn,
+};
+
+use crate::standalone::Standalone;
+
+/// So many messages, ten times what the profile has memory for.
+const MESSAGES: u32 = 10_000;
+const BYTES: usize = 16 * 1024;
+/// Unanswered ones of the publisher.
+const WINDOW: u32 = 16;
+/// Unanswered ones of the subscriber.
+const RECEIVE_MAXIMUM: u16 = 32;
+const TOPIC: &str = "long/queue";
+/// What the profile Tiny says: a gateway and one shard (docs/memory.md).
+const MEMORY_KIB_MAX: u64 = (99 + 102) * 1024;
+
+const BROKER: &str = "apiVersion: catena.dev/v1\nkind: Broker\nmetadata: {name: default}\nspec:\n  memoryProfile: Tiny\n  \
+                      cardinality: {backendChain: {partitions: 1, workers: 1, redundancyFactor: 1}}\n  \
+                      diskBackedMessageBuffer: {maxSize: 2Gi}\n  persistence: {maxSize: 4Gi}\n";
+
+fn message(number: u32) -> Message {
+    let mut payload = number.to_string().into_bytes();
+    payload.resize(BYTES, b' ');
+    Message::new(TOPIC, payload).qos(1)
+}
+
+fn number(message: &Message) -> u32 {
+    message.text().trim_end().parse().expect("one of ours")
+}
+
+/// Publishes from `from` up to `to`, and notes in which order they were accepted. What is refused for want of memory is sent again.
+fn publish(broker: &Standalone, from: u32, to: u32, accepted: &mut Vec<u32>) {
+    let mut client = Options::new(Version::V5, "publisher").open_at(broker.address);
+    let (mut next, mut again) = (from, Vec::new());
+    while next < to || !again.is_empty() {
+        let fresh = next..to.min(next + WINDOW);
+        next = fresh.end;
+        let batch: Vec<u32> = again.drain(..).chain(fresh).collect();
+        let sent: Vec<(u32, u16)> = batch
+            .into_iter()
+            .map(|number| (number, client.send_message(&message(number))))
+            .collect();
+        for (number, id) in sent {
+            match client.expect_puback(id).reason {
+                ReasonCode::Success => accepted.push(number),
+                ReasonCode::QuotaExceeded => again.push(number),
+                other => panic!("{number} was answered with {other:?}"),
+            }
+        }
+    }
+}
+
+/// What the subscriber has had.
+#[derive(Default)]
+struct Had {
+    /// How many of those that were accepted, in their order.
+    count: usize,
+    maybe: HashSet<u32>,
+}
+
+/// Takes messages until `count` of the accepted ones have come, and as many more as there are on the way.
+fn take(client: &mut Client, accepted: &[u32], count: usize, had: &mut Had) {
+    let before: HashSet<u32> = accepted[..had.count].iter().copied().collect();
+    while had.count < count {
+        let message = client.expect_message();
+        let number = number(&message);
+        if accepted.get(had.count) == Some(&number) {
+            had.count += 1;
+        } else {
+            // Nothing but what was on the way when the broker died may come again, and only what nobody answered may come besides.
+            let is_again = message.dup && before.contains(&number);
+            let is_besides = had.maybe.remove(&number);
+            assert!(
+                is_again || is_besides,
+                "{number} came where {:?} was due",
+                accepted.get(had.count)
+            );
+        }
+        client.send_puback(message.packet_id);
+    }
+}
+
+/// What the process has had of memory at most.
+fn peak_kib(broker: &Standalone) -> u64 {
+    let pid = broker.process.pid().expect("it runs");
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    kib.expect("Linux tells it").parse().expect("a number")
+}
+
+fn crash(broker: &mut Standalone, when: &str) {
+    let peak = peak_kib(broker);
+    eprintln!("{when}: {} MiB of memory at most", peak / 1024);
+    assert!(peak < MEMORY_KIB_MAX, "{peak} KiB {when}");
+    broker.kill();
+    broker.serve();
+}
+
+#[test]
+fn long_queues_on_disk_survive_in_order_and_within_the_memory_of_the_profile() {
+    let _turn = turn();
+    let resources = new_directory();
+    fs::write(resources.join("broker.yaml"), BROKER).expect("the directory can be written");
+    let more = format!("--resources {}", resources.display());
+    let mut broker = Standalone::start(None, 1, &more);
+    let away = Options::new(Version::V5, "away")
+        .persistent()
+        .clean_start(false)
+        .receive_maximum(RECEIVE_MAXIMUM);
+    let mut client = away.open_at(broker.address);
+    client.subscribe(TOPIC, 1);
+    client.disconnect();
+
+    let mut accepted = Vec::new();
+    let third = MESSAGES / 3;
+    publish(&broker, 0, third, &mut accepted);
+    crash(&mut broker, "a third is there");
+    publish(&broker, third, MESSAGES, &mut accepted);
+    crash(&mut broker, "all are there");
+    // Some more, of which nobody hears: they may be there, and nowhere but at the end.
+    let mut publisher = Options::new(Version::V5, "publisher").open_at(broker.address);
+    let mut had = Had::default();
+    for number in MESSAGES..MESSAGES + WINDOW {
+        publisher.send_message(&message(number));
+        had.maybe.insert(number);
+    }
+    crash(&mut broker, "after a start with all");
+
+    for part in 1..=3 {
+        let mut client = away.open_at(broker.address);
+        assert!(client.connack().session_present, "the session is gone");
+        take(&mut client, &accepted, accepted.len() * part / 3, &mut had);
+        if part < 3 {
+            crash(&mut broker, "while the queue is taken");
+            continue;
+        }
+        // The last window, and whatever nobody answered.
+        while let Event::Packet(Packet::Publish(publish)) = client.next(Duration::from_secs(1)) {
+            let text = String::from_utf8_lossy(&publish.payload).into_owned();
+            let number: u32 = text.trim_end().parse().expect("one of ours");
+            assert!(had.maybe.remove(&number), "{number} came after all");
+        }
+    }
+    assert_eq!(accepted.len(), MESSAGES as usize);
+    broker.assert_well();
+    fs::remove_dir_all(&resources).expect("it is ours");
+}
