@@ -124,6 +124,11 @@ failover: etcd-installed cluster-built ## Measure how long clients wait when a h
 scale: etcd-installed cluster-built ## Measure memory, joining and the wire with 100,000 sessions
 	tests/bench/scale.py $(ARGS)
 
+.PHONY: restart
+restart: protoc ## Measure how long a shard takes to serve again with a million retained messages (options: make restart ARGS="--retained 100000")
+	$(CARGO) build --release --package catena
+	CATENA_BIN=$(TARGET)/release/catena PYTHONDONTWRITEBYTECODE=1 tests/bench/restart.py $(ARGS)
+
 .PHONY: soak
 soak: etcd-installed cluster-built ## Overload the broker under each memory profile, and fill one long queue (options: make soak ARGS="--seconds 60")
 	tests/bench/soak.py $(ARGS)
