@@ -8,11 +8,13 @@ const FILES: &[&str] = &[
     "catena/internal/v1/certificates.proto",
     "catena/internal/v1/membership.proto",
     "catena/internal/v1/inspection.proto",
+    "catena/internal/v1/passports.proto",
     "catena/admin/v1/cluster.proto",
     "catena/admin/v1/resources.proto",
     "catena/admin/v1/sessions.proto",
     "catena/admin/v1/retained.proto",
     "catena/admin/v1/authorization.proto",
+    "catena/admin/v1/traces.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -26,6 +26,7 @@ mod entrance;
 mod link;
 mod memory;
 mod openings;
+mod passports;
 mod proofs;
 mod room;
 mod router;

@@ -187,3 +187,6 @@ const _: () = assert!(READ_ROOM_BYTES < READ_CHUNK_BYTES);
 const _: () = assert!(OPENINGS_FREE < OPENINGS_MAX && OPENINGS_MAX <= u16::MAX as usize);
 const _: () = assert!(LARGE_PACKET_BYTES <= READ_CHUNK_BYTES - READ_ROOM_BYTES);
 const _: () = assert!(SPARE_BUFFER_BYTES <= HIGH_WATER_BYTES);
+
+/// Messages that are followed, of a worker: publishes that are not committed yet, and deliveries that are not acknowledged yet.
+pub(crate) const PASSPORTS_OPEN_MAX: usize = 4_096;

@@ -6,10 +6,11 @@ use catena_connection::{
     Output, Outside,
     input::Now,
     output::HIGH_WATER_BYTES,
-    outside::{AuthOutcome, AuthRequest, Denial, Event},
+    outside::{AuthOutcome, AuthRequest, Denial, Event, Step},
 };
 use catena_link::{Class, Full};
-use catena_shard::{ConnId, Op, Origin, Time, op::Publish};
+use catena_mqtt::packet;
+use catena_shard::{ClientKey, ConnId, Message, Op, Origin, Time, op::Publish};
 use catena_slots::{ShardId, SlotTable};
 use catena_telemetry::traces::sampler::Tracing;
 
@@ -23,6 +24,7 @@ use crate::{
     limits::{AUTHENTICATIONS_MAX, OUTPUT_SHORT_BYTES},
     link::Link,
     memory::Memory,
+    passports::Passports,
     room::Room,
     tracer::Tracer,
     traffic::Meter,
@@ -44,6 +46,7 @@ pub(crate) struct Router {
     pub memory: Memory,
     pub worker: Weak<Shared>,
     pub tracer: Tracer,
+    pub passports: Passports,
 }
 
 impl Router {
@@ -66,7 +69,8 @@ impl Router {
             calls: Room::new(AUTHENTICATIONS_MAX),
             memory: Memory::default(),
             worker,
-            tracer: Tracer::new(tracing),
+            tracer: Tracer::new(tracing.clone()),
+            passports: Passports::new(tracing),
         }
     }
 
@@ -77,6 +81,7 @@ impl Router {
     /// The connection is over.
     pub fn forget(&mut self, conn: ConnId) {
         self.links.iter_mut().for_each(|link| link.forget(conn));
+        self.passports.forget(conn);
     }
 }
 
@@ -92,16 +97,31 @@ pub(crate) struct View<'a> {
     pub meter: &'a mut Meter,
 }
 
+impl View<'_> {
+    /// The message, if anybody may follow it.
+    #[inline]
+    fn followed(&mut self, publish: &Publish) -> Option<Arc<Message>> {
+        let is_wanted = self.router.passports.are_wanted();
+        is_wanted.then(|| publish.message.clone())
+    }
+}
+
 impl Outside for View<'_> {
     fn slots(&self) -> &SlotTable {
         &self.router.slots
     }
 
     fn send(&mut self, shard: ShardId, class: Class, op: Op) -> Result<u64, Full> {
-        let is_publish = matches!(op, Op::Publish(_));
+        let (is_publish, followed) = match &op {
+            Op::Publish(publish) => (true, self.followed(publish)),
+            _ => (false, None),
+        };
         let number = self.router.link(shard).push(class, op)?;
         if is_publish {
             self.router.tracer.pushed(shard, number);
+        }
+        if let Some(message) = followed {
+            self.router.passports.sent(shard, Some(number), &message);
         }
         Ok(number)
     }
@@ -115,7 +135,12 @@ impl Outside for View<'_> {
     }
 
     fn send_direct(&mut self, shard: ShardId, publish: Publish) -> Result<u64, Full> {
-        self.router.link(shard).push_direct(publish)
+        let followed = self.followed(&publish);
+        let place = self.router.link(shard).push_direct(publish)?;
+        if let Some(message) = followed {
+            self.router.passports.sent(shard, None, &message);
+        }
+        Ok(place)
     }
 
     fn direct_through(&self, shard: ShardId) -> u64 {
@@ -142,6 +167,7 @@ impl Outside for View<'_> {
 
     fn count(&mut self, event: Event) {
         self.router.counters.count(event, self.meter);
+        self.router.passports.happened(event);
         match event {
             Event::Sent {
                 payload,
@@ -154,6 +180,20 @@ impl Outside for View<'_> {
         }
         if let Event::Connected { .. } | Event::Disconnected(_) | Event::Refused(_) = event {
             self.meter.happened = Some(event);
+        }
+    }
+
+    fn publishing(&mut self, publish: &mut packet::Publish, client_id: &str, client: ClientKey) {
+        self.router.tracer.received(publish, client_id);
+        if self.router.passports.are_wanted() {
+            (self.router.passports).received(publish, client_id, client);
+        }
+    }
+
+    fn stepped(&mut self, client_id: &str, message: &Message, step: Step) {
+        let passports = &mut self.router.passports;
+        if passports.are_wanted() {
+            passports.stepped(self.conn, client_id, message, step);
         }
     }
 

@@ -40,7 +40,7 @@ impl Tracer {
 
     /// A client publishes: decides whether that is traced, and lets the message say so.
     #[inline]
-    pub fn received(&mut self, publish: &mut Publish, client_id: Option<&str>) {
+    pub fn received(&mut self, publish: &mut Publish, client_id: &str) {
         let properties = &publish.properties;
         let parent = || {
             if properties.is_empty() {
@@ -59,7 +59,7 @@ impl Tracer {
     }
 
     #[cold]
-    fn begin(&mut self, publish: &mut Publish, of: (u128, u64), client_id: Option<&str>) {
+    fn begin(&mut self, publish: &mut Publish, of: (u128, u64), client_id: &str) {
         let (trace, parent) = of;
         let span = self.sampler.span();
         publish.properties = trace::mark(&publish.properties, Some(Context { trace, span }));
@@ -79,10 +79,7 @@ impl Tracer {
                     "messaging.destination.name",
                     Attribute::from(&*publish.topic),
                 ),
-                (
-                    "messaging.client.id",
-                    Attribute::from(client_id.unwrap_or_default()),
-                ),
+                ("messaging.client.id", Attribute::from(client_id)),
                 (
                     "messaging.message.body.size",
                     Attribute::from(publish.payload.len() as u64),
@@ -194,7 +191,7 @@ mod tests {
         let mut tracer = Tracer::new(tracing.clone());
         let mut publish = publish(Some(PARENT));
         let sent = publish.properties.clone();
-        tracer.received(&mut publish, Some("c"));
+        tracer.received(&mut publish, "c");
         assert_eq!(trace::without(&publish.properties), &sent[..]);
         let context = trace::of(&publish.properties).unwrap();
         tracer.pushed(ShardId(1), 5);
@@ -221,7 +218,7 @@ mod tests {
         let mut forged = publish(None);
         forged.properties = trace::mark(&Bytes::from_static(b"x"), context);
         let sent = forged.properties.clone();
-        tracer.received(&mut forged, None);
+        tracer.received(&mut forged, "c");
         assert_eq!(trace::of(&forged.properties), None);
         assert_eq!(trace::without(&forged.properties), &sent[..]);
     }

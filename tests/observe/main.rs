@@ -7,6 +7,7 @@ mod dashboards;
 mod health;
 mod logs;
 mod metrics;
+mod passports;
 mod probe;
 mod prometheus;
 mod traces;

@@ -211,19 +211,18 @@ impl Task {
                 .next(client.protocol.version(), &client.protocol.limits())
             {
                 Ok(None) => return true,
-                Ok(Some(mut packet)) => {
+                Ok(Some(packet)) => {
                     budget.packets -= 1;
                     client
                         .meter
                         .received(&packet, &self.worker.counters.traffic);
-                    if let Packet::Publish(publish) = &mut packet {
-                        let client_id = client.protocol.client_id();
-                        router.tracer.received(publish, client_id);
-                        client.handle(Input::Packet(packet), now, router);
-                        router.tracer.handled();
-                        continue;
-                    }
+                    let is_publish = matches!(packet, Packet::Publish(_));
+                    router.passports.answered(self.id, &packet);
                     client.handle(Input::Packet(packet), now, router);
+                    if is_publish {
+                        router.tracer.handled();
+                        router.passports.handled();
+                    }
                 }
                 Err(error) => {
                     debug!(conn = self.id.0, %error, "a packet that is none");

@@ -82,6 +82,7 @@ impl HandOver<'_> {
     fn end_traces(&mut self) {
         let through = self.router.link(self.shard).committed_through();
         self.router.tracer.committed(self.shard, through);
+        self.router.passports.committed(self.shard, through);
     }
 
     fn effect(&mut self, effect: Effect, shard_now: Time) {

@@ -37,6 +37,7 @@ use crate::{
     limits::{ORIGINS_MAX, STREAMS_MAX, TICKS_PER_TIMEOUT},
     neighbour::Neighbour,
     origin::Connection,
+    passports::Passports,
     peer::Peer,
     pulse::Beat,
     ready::{Key, Ready},
@@ -132,6 +133,7 @@ pub(crate) struct Host<D: Dial, R: Reach> {
     chronicle: Chronicle,
     beat: Arc<Beat>,
     tracer: Tracer,
+    passports: Passports,
     voice: Arc<dyn Voice>,
     dial: D,
     reach: R,
@@ -203,6 +205,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
             is_alarm_set: false,
             chronicle: Chronicle::new(parts.shard),
             beat: parts.beat,
+            passports: Passports::new(parts.shard, parts.tracing.passports.clone()),
             tracer: Tracer::new(parts.shard, parts.tracing),
             voice: parts.voice,
             dial: parts.dial,
@@ -219,6 +222,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.ready.take(cx.waker(), &mut self.keys);
         self.read_clock();
+        self.passports.turns(&self.replica);
         for input in std::mem::take(&mut self.later) {
             self.handle(input);
         }
@@ -254,6 +258,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
         self.send();
         self.beat.turned(&self.replica);
         self.tracer.turned(&self.replica);
+        self.passports.turned(&self.replica);
         let is_due = self.set_alarm(cx) || std::mem::take(&mut self.is_offloading);
         let is_more = !self.keys.is_empty() || !self.later.is_empty();
         if is_due || is_more || self.inquiries.wait() {

@@ -45,6 +45,7 @@ mod host;
 pub mod limits;
 mod neighbour;
 mod origin;
+mod passports;
 mod peer;
 mod pulse;
 mod ready;

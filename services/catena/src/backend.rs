@@ -91,6 +91,8 @@ async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<Exi
     };
     let pulse = Pulse::default();
     pulse.trace(diagnostics.tracing.clone());
+    let passports = diagnostics.tracing.passports.clone();
+    control_plane.carry_passports("backend", settings.name.clone(), passports);
     let heart = pulse.clone();
     let voice = control_plane.node_voice(settings.name.clone(), me, move || heart.said());
     let voice = Arc::new(voice);

@@ -91,6 +91,7 @@ async fn run_until_stopped(
         diagnostics,
         settings,
     };
+    gateway.carry_passports();
     diagnostics::follow(gateway.cluster.clone(), tell, logs);
     let authenticators = Authenticators(gateway.means.clone());
     gateway.diagnostics.registry.add(authenticators);
@@ -168,6 +169,14 @@ impl Process {
             // Links begin anew with a life, so that it needs a name of its own.
             self.drained(&registered).await;
         }
+    }
+
+    /// What an administrator follows, is told to it by the control plane, and it tells what it sees.
+    fn carry_passports(&self) {
+        let passports = self.diagnostics.tracing.passports.clone();
+        let name = self.settings.name.clone();
+        self.control_plane
+            .carry_passports("gateway", name, passports);
     }
 
     async fn register(&self) -> Registered {

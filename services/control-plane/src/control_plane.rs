@@ -22,6 +22,7 @@ use crate::{
     follow::{Follower, Following},
     keys,
     leader::{Input, Leader},
+    passports::Desk,
     registry::Registry,
     resources::Catalogue,
     routes::Routes,
@@ -153,6 +154,7 @@ impl ControlPlane {
             following: following.clone(),
             routes: routes.clone(),
             traffic: options.traffic,
+            desk: Desk::default(),
             ending: ends.clone(),
         };
         let status = Status(context.clone());

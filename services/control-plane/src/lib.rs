@@ -33,6 +33,7 @@ mod control_plane;
 mod follow;
 mod keys;
 mod leader;
+mod passports;
 mod record;
 mod registry;
 mod resources;

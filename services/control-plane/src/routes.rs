@@ -1,7 +1,7 @@
 //! Who leads, and how he is reached from here.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -100,6 +100,16 @@ impl Routes {
     /// The leader's address; empty when there is none.
     pub fn leader(&self) -> String {
         self.named.borrow().clone().unwrap_or_default()
+    }
+
+    /// The ways to all replicas but this one.
+    pub fn others(&self, replicas: &BTreeSet<String>) -> Vec<Channel> {
+        let others = replicas.iter().filter(|address| ***address != *self.own);
+        let ways = others.filter_map(|address| match self.channel(address) {
+            Route::Other(channel) => Some(channel),
+            _ => None,
+        });
+        ways.collect()
     }
 
     fn channel(&self, address: &str) -> Route {

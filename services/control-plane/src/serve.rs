@@ -10,10 +10,12 @@ use catena_proto::{
         resources_server::{ResourcesServer, SERVICE_NAME as RESOURCES},
         retained_server::{RetainedServer, SERVICE_NAME as RETAINED},
         sessions_server::{SERVICE_NAME as SESSIONS, SessionsServer},
+        traces_server::{SERVICE_NAME as TRACES, TracesServer},
     },
     internal::v1::{
         certificates_server::{CertificatesServer, SERVICE_NAME as CERTIFICATES},
         membership_server::{MembershipServer, SERVICE_NAME as MEMBERSHIP},
+        passports_server::{PassportsServer, SERVICE_NAME as PASSPORTS},
     },
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
@@ -26,7 +28,7 @@ use crate::{
     server::{
         Context, admin, certificates, door,
         inspect::{self, Shards},
-        membership, resources,
+        membership, passports, resources,
     },
     traffic::only,
 };
@@ -52,9 +54,14 @@ pub async fn members(
     let membership = MembershipServer::new(membership::Service(context.clone()))
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let certificates = CertificatesServer::new(certificates::Service(context.clone()));
+    let carried = PassportsServer::new(passports::Service(context.clone()))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let security = context.traffic.security.clone();
     let mut routes = RoutesBuilder::default();
-    routes.add_service(membership).add_service(certificates);
+    routes
+        .add_service(membership)
+        .add_service(certificates)
+        .add_service(carried);
     // In one process there is no other replica: whoever comes is somebody on this machine who evades the admin port.
     if !context.traffic.in_process {
         routes.add_service(ClusterServer::with_interceptor(
@@ -62,7 +69,7 @@ pub async fn members(
             only_forwarded,
         ));
     }
-    common(&mut routes, &[MEMBERSHIP, CERTIFICATES]).await?;
+    common(&mut routes, &[MEMBERSHIP, CERTIFICATES, PASSPORTS]).await?;
     let incoming = door::connections(listener, security, ending.clone());
     let serving = server()
         .add_routes(routes.routes())
@@ -86,6 +93,10 @@ pub async fn administrators(
         context: context.clone(),
         shards: shards.clone(),
     };
+    let traces = inspect::traces::Service {
+        context: context.clone(),
+        shards: shards.clone(),
+    };
     let retained = inspect::retained::Service { shards };
     let authorization = inspect::authorization::Service(context.clone());
     let mut routes = RoutesBuilder::default();
@@ -94,8 +105,16 @@ pub async fn administrators(
         .add_service(ResourcesServer::new(resources::Service(context)))
         .add_service(SessionsServer::new(sessions))
         .add_service(RetainedServer::new(retained))
-        .add_service(AuthorizationServer::new(authorization));
-    let services = [CLUSTER, RESOURCES, SESSIONS, RETAINED, AUTHORIZATION];
+        .add_service(AuthorizationServer::new(authorization))
+        .add_service(TracesServer::new(traces));
+    let services = [
+        CLUSTER,
+        RESOURCES,
+        SESSIONS,
+        RETAINED,
+        AUTHORIZATION,
+        TRACES,
+    ];
     common(&mut routes, &services).await?;
     Ok(async move {
         let mut tasks = JoinSet::new();

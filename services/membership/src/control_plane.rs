@@ -9,6 +9,7 @@ use std::{
 use catena_chain::Incarnation;
 use catena_pki::Security;
 use catena_proto::internal::v1 as proto;
+use catena_telemetry::passports::Passports;
 use catena_topology::GatewayIncarnation;
 use tokio::{
     sync::{mpsc, watch},
@@ -20,6 +21,7 @@ use tracing::{error, info, warn};
 use crate::{
     cluster::Cluster,
     endpoints::{Endpoints, InvalidEndpoint, Turn},
+    passports,
     registration::{GatewayRegistration, NodeRegistration},
     signers::ServerSigner,
     speaking::{self, GatewaySpeaker, NodeSpeaker},
@@ -95,6 +97,16 @@ impl ControlPlane {
     /// for: `names` are those that are expected.
     pub fn server_signer(&self, listener: String, port: u16, names: Vec<String>) -> ServerSigner {
         ServerSigner::new(self.endpoints.clone(), listener, port, names)
+    }
+
+    /// Carries the passports of this process, for as long as the present runtime runs. `role` and `name`: as it registers.
+    pub fn carry_passports(&self, role: &'static str, name: String, passports: Passports) {
+        tokio::spawn(passports::run(
+            self.endpoints.clone(),
+            role,
+            name,
+            passports,
+        ));
     }
 
     /// The cluster as it is told; version 0 until the first news. With the control plane away it stays as it is.

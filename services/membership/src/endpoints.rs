@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use catena_pki::{Connector, Role, Security};
 use catena_proto::internal::v1::{
     certificates_client::CertificatesClient, membership_client::MembershipClient,
+    passports_client::PassportsClient,
 };
 use tonic::transport::{Channel, Endpoint};
 
@@ -110,6 +111,12 @@ impl Turn {
     pub fn certificates(&self) -> CertificatesClient<Channel> {
         let (_, channel) = &self.endpoints.channels[self.at];
         CertificatesClient::new(channel.clone())
+    }
+
+    /// The same replica, for passports.
+    pub fn passports(&self) -> PassportsClient<Channel> {
+        let (_, channel) = &self.endpoints.channels[self.at];
+        PassportsClient::new(channel.clone())
     }
 
     /// Its address.

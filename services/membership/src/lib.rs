@@ -28,6 +28,7 @@ mod cluster;
 mod control_plane;
 mod endpoints;
 mod joining;
+mod passports;
 mod registration;
 mod signers;
 mod speaking;

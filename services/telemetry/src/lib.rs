@@ -9,6 +9,7 @@ pub mod health;
 pub mod limits;
 pub mod names;
 pub mod otlp;
+pub mod passports;
 pub mod process;
 pub mod prometheus;
 pub mod registry;

@@ -27,6 +27,7 @@ pub mod status;
 pub mod sub;
 mod table;
 mod tls;
+pub mod trace;
 mod value;
 pub mod verify;
 mod way;
@@ -54,6 +55,7 @@ pub enum Command {
     Sessions(sessions::Arguments),
     Retained(retained::Arguments),
     ExplainAccess(explain_access::Arguments),
+    Trace(trace::Arguments),
     Adopt(node::Adopt),
     Health(health::Arguments),
     Probe(probe::Arguments),
@@ -88,6 +90,7 @@ impl Command {
             Command::Sessions(arguments) => sessions::run(arguments),
             Command::Retained(arguments) => retained::run(arguments),
             Command::ExplainAccess(arguments) => explain_access::run(arguments),
+            Command::Trace(arguments) => trace::run(arguments),
             Command::Adopt(arguments) => node::adopt(arguments),
             Command::Health(arguments) => health::run(arguments),
             Command::Probe(arguments) => probe::run(arguments),

@@ -89,6 +89,7 @@ impl Members {
             }
         }
         let pulse = Pulse::default();
+        client.carry_passports(NAME, NAME.to_owned(), tracing.passports.clone());
         pulse.trace(tracing);
         let keeps = (pulse.clone(), storage, spill);
         let (backend, shards) = backend(settings, &client, me, cluster.clone(), keeps)?;

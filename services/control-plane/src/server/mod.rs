@@ -6,6 +6,7 @@ pub mod door;
 pub mod inspect;
 pub mod membership;
 mod node_stream;
+pub mod passports;
 pub mod resources;
 mod status;
 
@@ -15,6 +16,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
     follow::Following,
+    passports::Desk,
     registry::{Refused, Registry},
     resources::Catalogue,
     routes::Routes,
@@ -35,6 +37,7 @@ pub struct Context {
     pub following: Following,
     pub routes: Routes,
     pub traffic: Traffic,
+    pub desk: Desk,
     /// Becomes true when the server ends.
     pub ending: tokio::sync::watch::Receiver<bool>,
 }

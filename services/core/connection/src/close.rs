@@ -11,7 +11,7 @@ use crate::{
     bounds::LEAVE_MS,
     connection::{Leave, Phase},
     input::Now,
-    outside::Event,
+    outside::{Event, Step, Why},
     peers::Attach,
     timers::{Timer, Timers},
 };
@@ -154,6 +154,8 @@ impl Connection {
             for publish in std::mem::take(&mut peer.parked) {
                 if publish.message.qos == QoS::AtMostOnce {
                     outside.count(Event::DroppedIncoming);
+                    let step = Step::Dropped(Why::PublisherLeft);
+                    outside.stepped(&self.client_id, &publish.message, step);
                 }
             }
             if peer.attach == Attach::No {

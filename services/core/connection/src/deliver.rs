@@ -19,7 +19,7 @@ use crate::{
     guard::Guard,
     input::{Delivery, Now},
     output::HIGH_WATER_BYTES,
-    outside::Event,
+    outside::{Event, Step, Why},
     peers::Pending,
     timers::Timer,
 };
@@ -107,12 +107,12 @@ impl Connection {
         let may_receive = |guard: &Guard| guard.may_receive(&delivery.message.topic);
         if !self.guard.as_deref().is_none_or(may_receive) {
             let withheld = pending(delivery.message, target, expires, now);
-            return self.discard(place, &withheld.outgoing(), now, outside);
+            return self.discard(place, &withheld.outgoing(), Why::NotAllowed, now, outside);
         }
         let congested = outside.output().len() >= HIGH_WATER_BYTES;
         if target.qos == QoS::AtMostOnce && !target.counted {
             if outside.output().len() >= outside.output_max() {
-                return outside.count(Event::DroppedOutgoing);
+                return self.drop_outgoing(delivery.message, outside);
             }
         } else if congested || self.waiting > 0 || !self.has_room_for(target.qos) {
             let untracked = target.packet_id == 0;
@@ -120,7 +120,7 @@ impl Connection {
                 if target.counted {
                     self.give_credit(place, delivery.message, now, outside);
                 }
-                return outside.count(Event::DroppedOutgoing);
+                return self.drop_outgoing(delivery.message, outside);
             }
             if target.shared {
                 self.timers
@@ -139,6 +139,15 @@ impl Connection {
             counted: target.counted,
         };
         self.write_delivery(place, &outgoing, now, outside);
+    }
+
+    fn drop_outgoing<O: Outside>(&self, message: &Message, outside: &mut O) {
+        outside.count(Event::DroppedOutgoing);
+        self.step(message, Step::Dropped(Why::SlowReader), outside);
+    }
+
+    fn step<O: Outside>(&self, message: &Message, step: Step, outside: &mut O) {
+        outside.stepped(&self.client_id, message, step);
     }
 
     fn keep_waiting(&mut self, place: usize, pending: Pending) {
@@ -192,7 +201,7 @@ impl Connection {
         let message = out.message;
         // In-flight messages do not expire. [MQTT-4.3.3-7]
         if out.expires <= now && !out.dup {
-            return self.discard(place, out, now, outside);
+            return self.discard(place, out, Why::Expired, now, outside);
         }
         let said = match &self.aliases_out {
             Some(aliases) => aliases.say(&message.topic),
@@ -224,7 +233,7 @@ impl Connection {
         if self.packet_size_max != usize::MAX
             && header.encoded_len(version, payload_len) > self.packet_size_max
         {
-            return self.discard(place, out, now, outside);
+            return self.discard(place, out, Why::TooLarge, now, outside);
         }
         let output = outside.output();
         header.encode(version, payload_len, output.buffer());
@@ -234,6 +243,11 @@ impl Connection {
             // A retained message is delivered long after its trace.
             trace: message.trace().filter(|_| !out.retain),
         });
+        let delivered = Step::Delivered {
+            packet_id: id,
+            qos: out.qos,
+        };
+        self.step(message, delivered, outside);
         if let (Said::New(alias), Some(aliases)) = (said, &mut self.aliases_out) {
             aliases.keep(&message.topic, alias);
         }
@@ -268,8 +282,16 @@ impl Connection {
     }
 
     /// Never written, and over.
-    fn discard<O: Outside>(&mut self, place: usize, out: &Outgoing<'_>, now: Now, outside: &mut O) {
+    fn discard<O: Outside>(
+        &mut self,
+        place: usize,
+        out: &Outgoing<'_>,
+        why: Why,
+        now: Now,
+        outside: &mut O,
+    ) {
         outside.count(Event::Discarded);
+        self.step(out.message, Step::Dropped(why), outside);
         if out.packet_id != 0 {
             self.add_ack(place, out.packet_id, AckKind::Discarded, outside);
         }

@@ -2,9 +2,12 @@
 
 use bytes::Bytes;
 use catena_link::{Class, Full};
-use catena_mqtt::{ReasonCode, packet::Connect};
+use catena_mqtt::{
+    QoS, ReasonCode,
+    packet::{self, Connect},
+};
 use catena_policy::Policy;
-use catena_shard::{Op, Time, op::Publish, trace};
+use catena_shard::{ClientKey, Message, Op, Time, op::Publish, trace};
 use catena_slots::{ShardId, SlotTable};
 
 use crate::{
@@ -49,6 +52,14 @@ pub trait Outside {
 
     /// Counts something that happened, for metrics and logs.
     fn count(&mut self, event: Event);
+
+    /// A client publishes: the topic is resolved, and nothing is decided yet. The message may be marked here, behind its
+    /// properties (`catena_shard::trace`).
+    fn publishing(&mut self, _publish: &mut packet::Publish, _client_id: &str, _client: ClientKey) {
+    }
+
+    /// A step of a message that this connection made, for its passport. `client_id`: of this connection.
+    fn stepped(&mut self, _client_id: &str, _message: &Message, _step: Step) {}
 
     /// The policy does not allow what the client wants: for the log. It is counted as well, as [`Event::Denied`].
     fn denied(&mut self, denial: Denial<'_>);
@@ -105,6 +116,34 @@ pub struct Denial<'a> {
     pub action: Action,
     /// The topic or filter; empty for CONNECT.
     pub topic: &'a str,
+}
+
+/// What a connection did with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The publish waits: for room on the link, behind a SUBSCRIBE, or for the client's rate `[F-62]`.
+    Waits,
+    /// It was written to the client. `packet_id`: 0 at QoS 0.
+    Delivered {
+        packet_id: u16,
+        qos: QoS,
+    },
+    Dropped(Why),
+}
+
+/// Why it went no further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// QoS 0: the client does not read what waits for it `[F-59]`.
+    SlowReader,
+    /// It expired on its way `[F-54]`.
+    Expired,
+    /// It is larger than the client takes `[F-54]`.
+    TooLarge,
+    /// The policy does not let the client receive it.
+    NotAllowed,
+    /// QoS 0, and its publisher left before there was room for it.
+    PublisherLeft,
 }
 
 /// What needs to be allowed.

@@ -12,6 +12,7 @@ use crate::{
     Connection, Outside,
     bounds::{BARRIER_MS, KEPT_CAPACITY},
     input::Now,
+    outside::Step,
     timers::Timer,
 };
 
@@ -44,6 +45,7 @@ impl Connection {
         {
             return self.count_in_rates(&publish, now);
         }
+        outside.stepped(&self.client_id, &publish.message, Step::Waits);
         self.parked += 1;
         self.parked_bytes += publish.message.weight();
         self.peers.at_mut(place).parked.push_back(publish);

@@ -51,6 +51,7 @@ impl Connection {
             Ok(topic) => publish.topic = topic,
             Err(reason) => return self.fail(reason, "topic alias", now, outside),
         }
+        outside.publishing(&mut publish, &self.client_id, self.client);
         // v5 [MQTT-3.2.2-11]
         if self.is_v5() && publish.qos > self.settings.maximum_qos {
             return self.fail(ReasonCode::QosNotSupported, "", now, outside);

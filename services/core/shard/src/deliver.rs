@@ -7,7 +7,7 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::{
     effect::{Deliver, Effect, Target},
-    id::{Origin, Time},
+    id::{ClientKey, Origin, Time},
     index::{Match, Matches},
     inflight::{Item, Progress},
     links::LinkId,
@@ -18,6 +18,7 @@ use crate::{
     retained::{Retained, TopicKey},
     shard::Shard,
     store::MessageId,
+    watch::{What, Why},
 };
 
 /// A message on its way, stored at its first queue or in-flight place and shared from there on.
@@ -69,6 +70,10 @@ impl Shard {
             self.retain(message, expires_at);
         }
         if !is_matched {
+            if !message.retain {
+                let what = What::Dropped(Why::NoSubscriber);
+                self.watching.note(message, None, what);
+            }
             return false;
         }
         let publication = Publication {
@@ -132,13 +137,24 @@ impl Shard {
         let attached = reader
             .attached
             .and_then(|at| Some((at, self.links.get(at.link)?)));
+        let client = Some(reader.who.client);
         if merged.qos == QoS::AtMostOnce {
-            match attached {
+            let what = match attached {
                 Some((at, link)) if !link.is_congested => {
                     targets.push(at.link, untracked(at, merged, false));
+                    What::Sent
                 }
-                _ => self.stats.qos0_dropped += 1,
-            }
+                other => {
+                    self.stats.qos0_dropped += 1;
+                    let is_connected = other.is_some();
+                    What::Dropped(if is_connected {
+                        Why::Congested
+                    } else {
+                        Why::NotConnected
+                    })
+                }
+            };
+            self.watching.note(message, client, what);
             return true;
         }
         let weight = message.weight();
@@ -148,11 +164,13 @@ impl Shard {
         match attached {
             Some((at, link)) if can_send && !link.is_congested => {
                 if !reader.persistent {
+                    self.watching.note(message, client, What::Sent);
                     reader.window.take(weight);
                     targets.push(at.link, untracked(at, merged, true));
                     return true;
                 }
                 if let Some(packet_id) = reader.inflight.free_id(&self.settings.stripes) {
+                    self.watching.note(message, client, What::Sent);
                     let (epoch, after) = (reader.who.epoch, link.outbox.last());
                     reader.window.take(weight);
                     let target = tracked(at, packet_id, &merged, false);
@@ -171,9 +189,14 @@ impl Shard {
                     return true;
                 }
             }
-            None if !reader.persistent => return true,
+            None if !reader.persistent => {
+                let what = What::Dropped(Why::NotConnected);
+                self.watching.note(message, client, what);
+                return true;
+            }
             _ => {}
         }
+        self.watching.note(message, client, What::Queued);
         let message = self.keep(publication);
         let sequence = publication.sequence;
         let Merged {
@@ -254,6 +277,14 @@ impl Shard {
             None => self.stats.queue_dropped += 1,
         }
         if let Some(dropped) = reader.queue.remove(expired.unwrap_or(0)) {
+            let why = if expired.is_some() {
+                Why::Expired
+            } else {
+                Why::QueueLimit
+            };
+            let message = self.store.message(dropped.message);
+            let client = Some(reader.who.client);
+            self.watching.note(message, client, What::Dropped(why));
             self.store.release(dropped.message, &mut self.account);
         }
     }
@@ -314,34 +345,49 @@ impl Shard {
             .readers
             .find(publish.who.client)
             .and_then(|id| self.readers.get(id));
-        if stale.is_some_and(|reader| publish.who.age() < reader.who.age()) {
-            return;
-        }
         let message = &publish.message;
+        let note = |client, what| self.watching.note_direct(message, client, what);
+        if stale.is_some_and(|reader| publish.who.age() < reader.who.age()) {
+            return note(None, What::Dropped(Why::Replaced));
+        }
+        note(None, What::Applied);
         let mut targets = Targets::default();
-        let mut send = |at: Attached, merged: Merged| {
+        let mut send = |at: Attached, client: Option<ClientKey>, merged: Merged| {
             if self
                 .links
                 .get(at.link)
                 .is_some_and(|link| !link.is_congested)
             {
+                note(client, What::Sent);
                 targets.push(at.link, untracked(at, merged, false));
+            } else {
+                note(client, What::Dropped(Why::Congested));
             }
         };
         let matches = self.index.matches(&message.topic);
+        if matches.readers.is_empty() && matches.groups.is_empty() {
+            note(None, What::Dropped(Why::NoSubscriber));
+        }
         for matched in &matches.readers {
             let Some(reader) = self.readers.get(matched.reader) else {
                 continue;
             };
             let publisher_is_reader = message.publisher == reader.who.client;
             let merged = merge(&matched.filters, message, publisher_is_reader);
-            if let (Some(at), Some(merged)) = (reader.attached, merged) {
-                send(at, merged);
+            let client = Some(reader.who.client);
+            match (reader.attached, merged) {
+                (Some(at), Some(merged)) => send(at, client, merged),
+                (None, Some(_)) => note(client, What::Dropped(Why::NotConnected)),
+                (_, None) => {}
             }
         }
         for group in &matches.groups {
-            if let Some((at, _, merged)) = self.choose_stateless(*group, message) {
-                send(at, merged);
+            match self.choose_stateless(*group, message) {
+                Some((at, member, merged)) => {
+                    let member = self.readers.get(member);
+                    send(at, member.map(|member| member.who.client), merged);
+                }
+                None => note(None, What::Dropped(Why::NotConnected)),
             }
         }
         let expires_at = message.expires_at(now, self.settings.message_expiry_max);

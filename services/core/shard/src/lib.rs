@@ -40,6 +40,7 @@ mod store;
 mod switches;
 mod timer;
 pub mod trace;
+pub mod watch;
 
 pub use command::Command;
 pub use effect::Effect;

@@ -13,6 +13,7 @@ use crate::{
     shard::Shard,
     switches::Rule,
     timer::Timer,
+    watch::{What, Why},
 };
 use catena_mqtt::Filter;
 
@@ -100,7 +101,13 @@ impl Shard {
     pub(crate) fn dispose(&mut self, id: ReaderId, mut reader: Box<Reader>) {
         while let Some(popped) = reader.queue.pop() {
             match popped {
-                Popped::Message(message) => self.store.release(message, &mut self.account),
+                Popped::Message(message) => {
+                    let client = Some(reader.who.client);
+                    let what = What::Dropped(Why::SessionEnded);
+                    self.watching
+                        .note(self.store.message(message), client, what);
+                    self.store.release(message, &mut self.account);
+                }
                 Popped::Part(part) => {
                     let released = self.forget_part(part);
                     self.work = self.work.saturating_sub(released as u32);

@@ -15,6 +15,7 @@ use crate::{
     retained::Step,
     shard::Shard,
     store::MessageId,
+    watch::{What, Why},
 };
 use catena_mqtt::QoS;
 
@@ -122,11 +123,11 @@ impl Shard {
             let dup = item.epoch < reader.who.epoch;
             reader.inflight.resend_from = Some(place + 1);
             self.work -= 1;
-            self.emit_again(at, &item, dup);
+            self.emit_again(id, at, &item, dup);
         }
     }
 
-    fn emit_again(&mut self, at: Attached, item: &Item, dup: bool) {
+    fn emit_again(&mut self, id: ReaderId, at: Attached, item: &Item, dup: bool) {
         let Some(message) = item.message.filter(|_| item.progress != Progress::Received) else {
             self.emit(
                 at.link,
@@ -146,6 +147,9 @@ impl Shard {
             dup,
             ..tracked(at, item.packet_id, &merged, false)
         };
+        let again = self.store.message(message);
+        let client = self.client_of(id);
+        self.watching.note(again, client, What::Sent);
         let deliver = Deliver {
             message: self.store.message(message).clone(),
             // v5 [MQTT-4.3.3-7]: once in flight it does not expire.
@@ -237,6 +241,10 @@ impl Shard {
         };
         if expired {
             self.stats.expired += 1;
+            let message = self.store.message(queued.message);
+            let client = Some(reader.who.client);
+            self.watching
+                .note(message, client, What::Dropped(Why::Expired));
             self.store.release(queued.message, &mut self.account);
             return true;
         }
@@ -308,6 +316,8 @@ impl Shard {
         };
         if let Some(reader) = self.readers.get_mut(id) {
             reader.window.take(weight);
+            let client = Some(reader.who.client);
+            self.watching.note(&body, client, What::Sent);
         }
         let targets = smallvec![target];
         self.emit(

@@ -28,6 +28,7 @@ use crate::{
     store::Store,
     switches::Switches,
     timer::Timers,
+    watch::Watching,
 };
 
 /// Units of work that one entry may do; the rest goes on by Ticks `[F-60]`.
@@ -110,6 +111,8 @@ pub struct Shard {
     pub(crate) stats: Stats,
     #[serde(skip)]
     pub(crate) switches: Switches,
+    #[serde(skip)]
+    pub(crate) watching: Watching,
 }
 
 impl Shard {
@@ -151,6 +154,7 @@ impl Shard {
             grown: Effects::default(),
             stats: Stats::default(),
             switches: Switches::default(),
+            watching: Watching::default(),
         }
     }
 

@@ -9,12 +9,14 @@ use crate::{
     deliver::{Merged, Publication, Targets, in_flight, tracked, untracked},
     effect::{Deliver, Effect},
     group::{self, GroupId, HASHED_LANES, LEAST_LANE, Picks, TURN_LANE, Waiting},
+    id::ClientKey,
     inflight::Item,
     job::Job,
     message::Message,
     op::SubscriptionOptions,
     reader::{Attached, ReaderId},
     shard::Shard,
+    watch::{What, Why},
 };
 
 impl Shard {
@@ -27,12 +29,26 @@ impl Shard {
     ) -> bool {
         let message = publication.message.clone();
         if message.qos == QoS::AtMostOnce {
-            match self.choose_stateless(id, &message) {
+            let chosen = self.choose_stateless(id, &message);
+            let client = chosen
+                .as_ref()
+                .and_then(|(_, member, _)| self.client_of(*member));
+            let what = match chosen {
                 Some((at, _, merged)) if self.link_is_open(at) => {
                     targets.push(at.link, untracked(at, merged, false));
+                    What::Sent
                 }
-                _ => self.stats.qos0_dropped += 1,
-            }
+                other => {
+                    self.stats.qos0_dropped += 1;
+                    let is_connected = other.is_some();
+                    What::Dropped(if is_connected {
+                        Why::Congested
+                    } else {
+                        Why::NotConnected
+                    })
+                }
+            };
+            self.watching.note(&message, client, what);
             return true;
         }
         let strategy = self.settings.shared_strategy;
@@ -47,6 +63,7 @@ impl Shard {
             None
         };
         let Some(member) = member else {
+            self.watching.note(&message, None, What::Queued);
             let stored = self.keep(publication);
             let waiting = Waiting {
                 message: stored,
@@ -62,6 +79,8 @@ impl Shard {
             sequence: publication.sequence,
         };
         if let Some((at, target)) = self.track_shared(id, lane, member, waiting) {
+            let client = self.client_of(member);
+            self.watching.note(&message, client, What::Sent);
             targets.push(at.link, target);
         }
         true
@@ -87,6 +106,8 @@ impl Shard {
                 let expires_at = self.store.expires_at(front.message);
                 if expires_at <= self.now {
                     self.take_from_group(id, lane);
+                    let what = What::Dropped(Why::Expired);
+                    self.watching.note(&message, None, what);
                     self.store.release(front.message, &mut self.account);
                     self.stats.expired += 1;
                     continue;
@@ -99,6 +120,8 @@ impl Shard {
                 let Some((at, target)) = self.track_shared(id, lane, member, front) else {
                     break;
                 };
+                let client = self.client_of(member);
+                self.watching.note(&message, client, What::Sent);
                 let targets = smallvec![target];
                 self.emit(
                     at.link,
@@ -205,6 +228,11 @@ impl Shard {
         Some((at, member, merged))
     }
 
+    /// Whose reader it is.
+    pub(crate) fn client_of(&self, reader: ReaderId) -> Option<ClientKey> {
+        self.readers.get(reader).map(|reader| reader.who.client)
+    }
+
     fn link_is_open(&self, at: Attached) -> bool {
         self.links
             .get(at.link)
@@ -235,6 +263,11 @@ impl Shard {
             .inspect(|_| looked_at += 1)
             .find(|(_, _, message)| self.store.expires_at(*message) <= self.now);
         self.work = self.work.saturating_sub(looked_at);
+        let why = if expired.is_some() {
+            Why::Expired
+        } else {
+            Why::QueueLimit
+        };
         let dropped = match expired {
             Some((lane, place, _)) => {
                 self.stats.expired += 1;
@@ -246,6 +279,8 @@ impl Shard {
             }
         };
         if let Some(dropped) = dropped {
+            let message = self.store.message(dropped.message);
+            self.watching.note(message, None, What::Dropped(why));
             self.store.release(dropped.message, &mut self.account);
         }
     }

@@ -14,6 +14,7 @@ use crate::{
     segment::Segment,
     shard::{Effects, Shard},
     stats::Stats,
+    watch::Watching,
 };
 
 /// Bytes that are no snapshot of this version.
@@ -94,6 +95,7 @@ impl Shard {
             grown: Effects::default(),
             stats: Stats::default(),
             switches: self.switches,
+            watching: Watching::default(),
         })
     }
 

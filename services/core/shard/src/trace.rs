@@ -24,15 +24,38 @@ pub struct Context {
     pub span: u64,
 }
 
+/// What stands behind the properties of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    pub context: Context,
+    /// Spans are made of it.
+    pub is_sampled: bool,
+}
+
+/// The flag of a context of which spans are made.
+const SAMPLED: u8 = 1;
+/// The flag of one that only names the message, for its passport.
+const NAMED: u8 = 2;
+
 /// The properties of a message with `context` behind them; `None` where they only look as if they were traced.
 pub fn mark(properties: &Bytes, context: Option<Context>) -> Bytes {
+    let flag = if context.is_some() { SAMPLED } else { 0 };
+    put(properties, context, flag)
+}
+
+/// The same for a message of which no spans are made, and whose passport is wanted.
+pub fn name(properties: &Bytes, context: Context) -> Bytes {
+    put(properties, Some(context), NAMED)
+}
+
+fn put(properties: &Bytes, context: Option<Context>, flag: u8) -> Bytes {
     let mut marked = BytesMut::with_capacity(properties.len() + SUFFIX);
     marked.put_slice(properties);
     marked.put_slice(&MARK);
     let given = context.unwrap_or(Context { trace: 0, span: 0 });
     marked.put_u128(given.trace);
     marked.put_u64(given.span);
-    marked.put_u8(u8::from(context.is_some()));
+    marked.put_u8(flag);
     marked.freeze()
 }
 
@@ -54,19 +77,37 @@ pub fn without(properties: &[u8]) -> &[u8] {
     }
 }
 
-/// The context behind properties.
+/// What stands behind properties.
 #[inline]
-pub fn of(properties: &[u8]) -> Option<Context> {
+pub fn read(properties: &[u8]) -> Option<Mark> {
     if !is_marked(properties) {
         return None;
     }
     let suffix = &properties[properties.len() - SUFFIX + MARK.len()..];
     let (trace, rest) = suffix.split_first_chunk::<16>()?;
     let (span, flag) = rest.split_first_chunk::<8>()?;
-    (flag == [1]).then(|| Context {
+    let context = Context {
         trace: u128::from_be_bytes(*trace),
         span: u64::from_be_bytes(*span),
-    })
+    };
+    match flag {
+        [SAMPLED] => Some(Mark {
+            context,
+            is_sampled: true,
+        }),
+        [NAMED] => Some(Mark {
+            context,
+            is_sampled: false,
+        }),
+        _ => None,
+    }
+}
+
+/// The context behind properties, where spans are made of it.
+#[inline]
+pub fn of(properties: &[u8]) -> Option<Context> {
+    let mark = read(properties)?;
+    mark.is_sampled.then_some(mark.context)
 }
 
 impl Message {

@@ -9,11 +9,14 @@ use std::{
 };
 
 use super::{Spans, w3c::Parent};
+use crate::passports::Passports;
 
 /// What the Broker says of traces, where each thread reads it. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Tracing {
     pub spans: Spans,
+    /// Messages that an administrator follows.
+    pub passports: Passports,
     /// Of 2^64 messages without a context so many are traced.
     threshold: Arc<AtomicU64>,
 }
@@ -67,8 +70,12 @@ impl Sampler {
         if !self.tracing.spans.have_room() {
             return None;
         }
-        let trace = u128::from(self.draw()) << 64 | u128::from(self.draw());
-        Some((trace, 0))
+        Some((self.trace(), 0))
+    }
+
+    /// The name of a new trace: not 0.
+    pub fn trace(&mut self) -> u128 {
+        u128::from(self.draw()) << 64 | u128::from(self.draw())
     }
 
     /// The name of a new span: not 0.

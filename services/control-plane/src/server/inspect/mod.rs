@@ -7,6 +7,7 @@ pub mod authorization;
 pub mod retained;
 pub mod sessions;
 mod shards;
+pub mod traces;
 
 use std::time::Duration;
 

@@ -16,14 +16,18 @@ use crate::{
     store::MessageId,
     switches::Rule,
     timer::Timer,
+    watch::{What, Why},
 };
 
 impl Shard {
     pub(crate) fn publish(&mut self, link: LinkId, publish: &Publish) {
+        let message = &publish.message;
         let Some(reader) = self.admit(&publish.who) else {
-            return;
+            let what = What::Dropped(Why::Replaced);
+            return self.watching.note(message, None, what);
         };
         self.stats.publishes += 1;
+        self.watching.note(message, None, What::Applied);
         let answer = |reason| {
             Effect::Published(Published {
                 conn: publish.conn,
@@ -39,12 +43,16 @@ impl Shard {
             // An id that an earlier connection left behind, without DUP, is a new publish [F-42].
             let is_new = |epoch: &u64| !publish.dup && *epoch < publish.who.epoch;
             if known.is_some_and(|epoch| !is_new(epoch)) {
+                let what = What::Dropped(Why::Duplicate);
+                self.watching.note(message, None, what);
                 self.emit(link, answer(ReasonCode::Success));
                 return;
             }
         }
         if self.refuses(publish) {
             self.stats.publishes_refused += 1;
+            let what = What::Dropped(Why::Refused);
+            self.watching.note(message, None, what);
             self.spill_later();
             self.emit(link, answer(ReasonCode::QuotaExceeded));
             return;
@@ -141,6 +149,7 @@ impl Shard {
 
     /// Stores, replaces or clears the retained message of a topic. v5 [MQTT-3.3.1-5] [MQTT-3.3.1-6]
     pub(crate) fn retain(&mut self, message: &Arc<Message>, expires_at: Time) {
+        self.watching.note(message, None, What::Retained);
         let old = if message.payload.is_empty() {
             self.retained.clear(&message.topic)
         } else {
