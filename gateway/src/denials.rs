@@ -12,6 +12,7 @@ use catena_shard::ConnId;
 use tracing::info;
 
 use crate::clients::Came;
+use crate::gateway::SELF_CHECK;
 use crate::limits::{DENIALS_LOGGED_BYTES, DENIALS_LOGGED_MAX, DENIALS_LOGGED_MS};
 
 /// How much was logged of late, by one worker: strangers who are refused must not hide what known clients are denied.
@@ -59,7 +60,8 @@ impl Denials {
         conn: ConnId,
         now: Now,
     ) {
-        if !tracing::enabled!(tracing::Level::INFO) {
+        // The gateway's own client comes and goes without a line: what it finds is told.
+        if !tracing::enabled!(tracing::Level::INFO) || came.entrance.listener == SELF_CHECK {
             return;
         }
         let Some(left_out) = self.clients.make_room(now) else {

@@ -1,19 +1,27 @@
 //! A gateway: its workers, and what is common to them.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
+use catena_resources::listener::{Protocol, ProxyProtocol};
 use catena_runtime::shutdown::{self, Shutdown, Trigger};
-use tokio::sync::mpsc;
+use tokio::{
+    io::{DuplexStream, duplex},
+    sync::mpsc,
+};
 
 use crate::{
     backoff::Backoffs,
     config::Config,
     counters::{Counters, Counts},
-    limits::ARRIVALS,
+    entrance::{Entrance, Rules},
+    limits::{ARRIVALS, OWN_BYTES},
     listener::Deal,
     ports::{Keeper, Listeners},
     room::Room,
-    worker::Worker,
+    worker::{News, Seats, Worker},
 };
 
 /// What is seen of a gateway from outside: of one life of it `[C-43]`.
@@ -22,7 +30,20 @@ pub struct Gateway {
     counters: Vec<Arc<Counters>>,
     room: Arc<Room>,
     over: Arc<Trigger>,
+    own: Arc<Own>,
 }
+
+/// The way in for the gateway's own client.
+#[derive(Debug)]
+struct Own {
+    entrance: Arc<Entrance>,
+    /// They end when nobody else has anything for them.
+    workers: Vec<mpsc::WeakSender<News>>,
+    turn: AtomicUsize,
+}
+
+/// What the entrance of the gateway's own client is called; no BrokerListener can be.
+pub const SELF_CHECK: &str = "--self-check";
 
 impl Gateway {
     /// A gateway that serves clients on `listeners`, and on the ports that resources ask for, once each of its workers
@@ -40,6 +61,17 @@ impl Gateway {
         let over = Arc::new(over);
         let counters: Vec<Arc<Counters>> = (0..count).map(|_| Arc::default()).collect();
         let backoffs = Arc::new(Backoffs::default());
+        let own = Own {
+            // It asks for nothing: nobody else can come this way.
+            entrance: Arc::new(Entrance::new(
+                SELF_CHECK.to_owned(),
+                Protocol::Mqtt,
+                ProxyProtocol::Disabled,
+                Rules::default(),
+            )),
+            workers: workers.iter().map(mpsc::Sender::downgrade).collect(),
+            turn: AtomicUsize::new(0),
+        };
         let deal = Deal {
             workers,
             room: room.clone(),
@@ -68,9 +100,26 @@ impl Gateway {
                 counters,
                 room,
                 over,
+                own: Arc::new(own),
             },
             workers,
         )
+    }
+
+    /// A connection of a client in this process, which nobody asks who it is, and that no policy binds; the workers take them in
+    /// turn. `None` when the gateway is full or about to end.
+    pub fn enter(&self) -> Option<DuplexStream> {
+        let own = &self.own;
+        let seats = Seats {
+            _of_gateway: self.room.enter()?,
+            _of_port: own.entrance.room.enter()?,
+        };
+        let turn = own.turn.fetch_add(1, Relaxed);
+        let worker = own.workers.get(turn % own.workers.len())?.upgrade()?;
+        let (ours, theirs) = duplex(OWN_BYTES);
+        let news = News::Own(theirs, own.entrance.clone(), seats);
+        worker.try_send(news).ok()?;
+        Some(ours)
     }
 
     /// Ends this life: its incarnation is not live any more `[C-43]`. All clients are closed, at once.

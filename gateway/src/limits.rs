@@ -190,3 +190,6 @@ const _: () = assert!(SPARE_BUFFER_BYTES <= HIGH_WATER_BYTES);
 
 /// Messages that are followed, of a worker: publishes that are not committed yet, and deliveries that are not acknowledged yet.
 pub(crate) const PASSPORTS_OPEN_MAX: usize = 4_096;
+
+/// Bytes on their way to or from the gateway's own client.
+pub(crate) const OWN_BYTES: usize = 16 * 1024;

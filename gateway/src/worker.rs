@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
     hash::{BuildHasher, RandomState},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     pin::pin,
     rc::Rc,
     sync::Arc,
@@ -22,6 +22,7 @@ use catena_runtime::shutdown::{Shutdown, Trigger};
 use catena_shard::{ConnId, Origin};
 use catena_transport::Dial;
 use tokio::{
+    io::DuplexStream,
     net::TcpStream,
     sync::{mpsc, watch},
     task::spawn_local,
@@ -53,6 +54,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum News {
     Arrival(Arrival),
+    /// A client in this process.
+    Own(DuplexStream, Arc<Entrance>, Seats),
     /// The port was closed: its connections are told why, and closed.
     Closed(Arc<Entrance>, ReasonCode),
     /// The port has another policy, or the policy has changed `[F-90]`.
@@ -172,6 +175,9 @@ impl Worker {
                 // All only wait.
                 news = self.arrivals.recv() => match news {
                     Some(News::Arrival(arrival)) => shared.welcome(arrival),
+                    Some(News::Own(stream, entrance, seats)) => {
+                        shared.welcome_own(stream, entrance, seats);
+                    }
                     Some(News::Closed(entrance, reason)) => {
                         spawn_local(shared.clone().tell(entrance, move || Input::Drain(reason)));
                     }
@@ -262,6 +268,16 @@ impl Shared {
             }
             drop(opening);
         });
+    }
+
+    fn welcome_own(self: &Rc<Shared>, stream: DuplexStream, entrance: Arc<Entrance>, seats: Seats) {
+        let connect_by = self.now().plus_millis(CONNECT_MS);
+        let opened = Opened {
+            stream: Stream::Own(stream),
+            peer: (Ipv4Addr::LOCALHOST, 0).into(),
+            certificates: Box::default(),
+        };
+        self.serve(opened, entrance, seats, connect_by);
     }
 
     /// What comes of opening a connection, in the time that it has.

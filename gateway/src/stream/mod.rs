@@ -17,7 +17,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::server::TlsStream;
@@ -32,6 +32,8 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
     WebSocket(Box<WebSocket<TcpStream>>),
     SecureWebSocket(Box<WebSocket<TlsStream<TcpStream>>>),
+    /// A client in this process: the gateway's own.
+    Own(DuplexStream),
 }
 
 /// Does the same with whatever the stream is.
@@ -42,6 +44,7 @@ macro_rules! each {
             Stream::Tls($inner) => $body,
             Stream::WebSocket($inner) => $body,
             Stream::SecureWebSocket($inner) => $body,
+            Stream::Own($inner) => $body,
         }
     };
 }
@@ -50,7 +53,7 @@ impl Stream {
     /// Whether it has taken something that is not yet on its way: [`AsyncWrite::poll_flush`] sends it.
     pub fn owes(&self) -> bool {
         match self {
-            Stream::Tcp(_) => false,
+            Stream::Tcp(_) | Stream::Own(_) => false,
             Stream::Tls(tls) => tls.get_ref().1.wants_write(),
             Stream::WebSocket(socket) => socket.owes(),
             Stream::SecureWebSocket(socket) => {

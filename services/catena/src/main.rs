@@ -13,6 +13,7 @@ mod issuing;
 mod kubernetes;
 mod manifests;
 mod relay;
+mod self_check;
 mod standalone;
 mod storage;
 

@@ -51,6 +51,7 @@ use crate::{
     },
     gateway::ports,
     issuing::ByOwnCa,
+    self_check::{Of, SelfCheck},
 };
 
 /// Runs a broker until it is told to stop.
@@ -132,6 +133,14 @@ async fn run_until_stopped(
         connections_max: ports::connections_max(),
     };
     let (gateway, workers) = Gateway::new(&config, listeners, &shutdown);
+    let of = Of {
+        gateway: gateway.clone(),
+        name: "standalone".to_owned(),
+        instance: members.gateway.0,
+        slots: config.slots.clone(),
+    };
+    let found = members.voice.self_check();
+    let self_check = SelfCheck::start(of, members.cluster.clone(), found, &registry);
     registry.add(OfGateway(gateway.clone()));
     registry.add(OfPorts(ports.clone()));
     registry.add(Authenticators(config.means.clone()));
@@ -174,6 +183,7 @@ async fn run_until_stopped(
             std::process::exit(1);
         }
     }
+    drop(self_check);
     summaries.abort();
     following.abort();
     stop.begin();

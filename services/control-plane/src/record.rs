@@ -49,11 +49,15 @@ pub struct GatewayRecord {
     pub incarnation: Option<GatewayIncarnation>,
 }
 
+/// The name under which it is kept what a gateway's own client found; no BrokerListener can have it.
+pub const SELF_CHECK: &str = "--self-check";
+
 /// How it stands with a port of a gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PortRecord {
-    /// The BrokerListener's name, or `--listen`.
+    /// The BrokerListener's name, or `--listen`; [`SELF_CHECK`] for what the gateway's own client found, which is kept beside
+    /// the ports: open then means that all went well.
     pub listener: String,
     pub port: u16,
     pub open: bool,

@@ -222,6 +222,7 @@ impl ControlPlane {
         let (hearing, heard) = watch::channel(false);
         let (living, live) = watch::channel(true);
         let (ports, told_ports) = watch::channel(Vec::new());
+        let (self_check, self_checked) = watch::channel(None);
         tokio::spawn(speaking::gateway(GatewaySpeaker {
             endpoints: self.endpoints.clone(),
             cluster: self.cluster.clone(),
@@ -231,12 +232,14 @@ impl ControlPlane {
             heard: hearing,
             live: living,
             ports: told_ports,
+            self_checked,
         }));
         GatewayVoice {
             accusations,
             heard,
             live,
             ports,
+            self_check,
         }
     }
 }

@@ -42,6 +42,6 @@ pub use endpoints::InvalidEndpoint;
 pub use joining::{JoinError, Member, member};
 pub use registration::{GatewayRegistration, NodeRegistration, process_token};
 pub use signers::ServerSigner;
-pub use voice::{GatewayVoice, NodeVoice, PortStatus, Said};
+pub use voice::{GatewayVoice, NodeVoice, PortStatus, Said, SelfChecked};
 
 pub use catena_topology::GatewayIncarnation;

@@ -21,7 +21,7 @@ use crate::{
     control_plane::process_bytes,
     endpoints::{Endpoints, Turn},
     registration::{GatewayRegistration, NodeRegistration},
-    voice::{PortStatus, Said, Urgent},
+    voice::{PortStatus, Said, SelfChecked, Urgent},
     watching::Ahead,
     wire,
 };
@@ -56,6 +56,7 @@ pub struct GatewaySpeaker {
     pub heard: watch::Sender<bool>,
     pub live: watch::Sender<bool>,
     pub ports: watch::Receiver<Vec<PortStatus>>,
+    pub self_checked: watch::Receiver<Option<SelfChecked>>,
 }
 
 /// Why a stream ended.
@@ -356,6 +357,7 @@ impl GatewaySpeaker {
             accused,
             leaving: false,
             ports: Vec::new(),
+            self_check: None,
         }
     }
 
@@ -363,6 +365,10 @@ impl GatewaySpeaker {
         let ports = self.ports.borrow();
         proto::GatewayHeartbeat {
             ports: ports.iter().map(wire::port_message).collect(),
+            self_check: self.self_checked.borrow().as_ref().map(|found| {
+                let problem = found.as_ref().err().cloned();
+                proto::SelfCheck { problem }
+            }),
             ..self.message(number, Vec::new())
         }
     }

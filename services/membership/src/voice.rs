@@ -32,6 +32,7 @@ pub struct GatewayVoice {
     pub(crate) heard: watch::Receiver<bool>,
     pub(crate) live: watch::Receiver<bool>,
     pub(crate) ports: watch::Sender<Vec<PortStatus>>,
+    pub(crate) self_check: watch::Sender<Option<SelfChecked>>,
 }
 
 /// How it stands with a port of a gateway.
@@ -44,6 +45,9 @@ pub struct PortStatus {
     /// What is wrong, for people; also with an open port.
     pub problem: Option<String>,
 }
+
+/// What a gateway's own client found last: all well, or what is wrong, for people.
+pub type SelfChecked = Result<(), String>;
 
 /// What does not wait for the next heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +95,11 @@ impl GatewayVoice {
     /// another token `[C-43]`.
     pub fn is_live(&self) -> watch::Receiver<bool> {
         self.live.clone()
+    }
+
+    /// What the gateway's own client found is told with each heartbeat from then on.
+    pub fn self_check(&self) -> watch::Sender<Option<SelfChecked>> {
+        self.self_check.clone()
     }
 
     /// How it stands with all ports: told with each heartbeat from now on.

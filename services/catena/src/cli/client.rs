@@ -163,6 +163,18 @@ impl Client {
             Ok(stream) => stream,
             Err(cause) => return Err(Error::NoWay { address, cause }),
         };
+        Client::over(stream, address, connect).await
+    }
+
+    /// Speaks over `stream` to whoever is at `address`, and waits for CONNACK.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub async fn over(
+        stream: Box<dyn Stream>,
+        address: String,
+        connect: &Connect,
+    ) -> Result<Client, Error> {
         let mut client = Client {
             stream,
             version: connect.version,

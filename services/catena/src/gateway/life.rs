@@ -28,7 +28,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::diagnostics::gateway::{OfGateway, OfPorts};
+use crate::{
+    diagnostics::gateway::{OfGateway, OfPorts},
+    self_check::{Of, SelfCheck},
+};
 
 use super::{
     Process, Registered,
@@ -68,6 +71,7 @@ pub struct Life<'a> {
     /// It is counted for as long as it lasts.
     _counted: (Counted, Counted),
     summaries: JoinHandle<()>,
+    _self_check: SelfCheck,
 }
 
 impl<'a> Life<'a> {
@@ -113,10 +117,19 @@ impl<'a> Life<'a> {
             let ways = (process.directory.clone(), options.clone());
             threads.push(start(index, worker, ways, end.clone())?);
         }
+        let of = Of {
+            gateway: gateway.clone(),
+            name: process.settings.name.clone(),
+            instance: registered.me.0,
+            slots: config.slots.clone(),
+        };
+        let found = registered.voice.self_check();
         let (registry, health) = (&process.diagnostics.registry, &process.diagnostics.health);
         health.misses(PORTS, "they are not open yet");
         tokio::spawn(ready_with_ports(ports.clone(), health.clone()));
+        let self_check = SelfCheck::start(of, cluster.clone(), found, registry);
         Ok(Life {
+            _self_check: self_check,
             me: registered.me,
             health: health.clone(),
             _counted: (

@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 use super::{Context, ended, is_ending, no_leader, node_stream, status};
 use crate::{
     leader::Input,
-    record::{Newcomer, PortRecord, Process},
+    record::{Newcomer, PortRecord, Process, SELF_CHECK},
     registry::{Kept, Refused},
     routes::{Route, forwarded, is_forwarded},
     traffic::{named, only},
@@ -248,7 +248,8 @@ impl Service {
             // With accusations no ports are told.
             if is_due && message.accused.is_empty() && !message.leaving {
                 told = Some(Instant::now());
-                let ports = ports(message.ports)?;
+                let mut ports = ports(message.ports)?;
+                ports.extend(message.self_check.map(self_check));
                 let view = self.0.following.view.borrow().clone();
                 if let Err(refused) = self.0.registry.keep_ports(&view, process, &ports).await {
                     debug!(gateway = message.name, %refused, "its ports are not written");
@@ -364,6 +365,18 @@ fn ports(told: Vec<proto::PortStatus>) -> Result<Vec<PortRecord>, Status> {
         })
     });
     ports.collect()
+}
+
+/// What a gateway's own client found.
+fn self_check(told: proto::SelfCheck) -> PortRecord {
+    PortRecord {
+        listener: SELF_CHECK.to_owned(),
+        port: 0,
+        open: told.problem.is_none(),
+        problem: told
+            .problem
+            .map(|problem| problem.chars().take(PROBLEM_MAX).collect()),
+    }
 }
 
 fn process_of(bytes: &[u8]) -> Result<Process, Status> {

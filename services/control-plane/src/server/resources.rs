@@ -14,6 +14,7 @@ use crate::{
         Role,
         gate::{Caller, about, dry_run},
     },
+    record::SELF_CHECK,
     resources::{CHANGED_BYTES_MAX, CHANGED_MAX, Change, Changed, Happened},
     view::View,
 };
@@ -330,12 +331,56 @@ fn message(view: &View, id: &ResourceId, stored: &Stored, role: Role) -> proto::
         });
         manifest["status"] = serde_json::json!({"ports": ports.collect::<Vec<_>>()});
     }
+    if id.kind == Kind::Broker {
+        manifest["status"] = serde_json::json!({"conditions": conditions(view)});
+    }
     proto::Resource {
         id: Some(id_message(id)),
         version: stored.version,
         manifest: manifest.to_string(),
         ports,
     }
+}
+
+/// What is wrong with the broker, or not: of each kind whether it is, why, and in words.
+fn conditions(view: &View) -> Vec<serde_json::Value> {
+    let Some(broker) = &view.broker else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for (process, told) in &view.ports {
+        let checked = told.iter().find(|port| port.listener == SELF_CHECK);
+        if let (Some(gateway), Some(checked)) = (view.registrations.get(process), checked) {
+            found.push((gateway.record.name.0.as_str(), checked));
+        }
+    }
+    found.sort_by_key(|(gateway, _)| *gateway);
+    let problems: Vec<String> = found
+        .iter()
+        .filter(|(_, checked)| !checked.open)
+        .map(|(gateway, checked)| {
+            let problem = checked.problem.as_deref().unwrap_or("it failed");
+            format!("gateway {gateway}: {problem}")
+        })
+        .collect();
+    let is_on = broker.diagnostics.self_check.mode.is_on();
+    let (status, reason, message) = match (is_on, found.is_empty(), problems.is_empty()) {
+        (false, ..) => (
+            "Unknown",
+            "Disabled",
+            "diagnostics.selfCheck.mode is Disabled".to_owned(),
+        ),
+        (_, true, _) => (
+            "Unknown",
+            "NotLooked",
+            "no gateway has looked yet".to_owned(),
+        ),
+        (_, _, true) => ("False", "AllRoutesWork", String::new()),
+        _ => ("True", "RouteFailed", problems.join("; ")),
+    };
+    vec![serde_json::json!({
+        "type": "BrokerProbeFailed", "status": status, "reason": reason, "message": message,
+    })]
 }
 
 /// A listener's ports on the gateways that are registered.

@@ -64,6 +64,11 @@ impl Measures {
         inner.routes.insert(key, OfRoute { times, failed });
     }
 
+    /// As if nothing had ever been found.
+    pub fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Inner::default();
+    }
+
     /// All of it.
     pub fn collect(&self, samples: &mut Samples) {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);

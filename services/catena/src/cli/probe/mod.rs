@@ -3,14 +3,14 @@
 //! Start reading at [`round`], which is what happens on one route: through one gateway, to one shard. What comes of it is
 //! measured in [`measures`].
 
-mod measures;
-mod round;
+pub(crate) mod measures;
+pub(crate) mod round;
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use catena_proto::admin::v1 as proto;
-use catena_slots::SlotTable;
+use catena_slots::{ShardId, SlotTable};
 use catena_telemetry::{
     Health, Registry,
     process::Process,
@@ -20,7 +20,7 @@ use clap::Args;
 
 use self::{
     measures::Measures,
-    round::{Outcome, Route},
+    round::{Door, Outcome, Route},
 };
 use super::{
     control_plane::{Place, answer},
@@ -114,7 +114,7 @@ async fn probe(arguments: Arguments) -> anyhow::Result<ExitCode> {
     loop {
         let mut failed = Vec::new();
         for route in &routes {
-            let outcome = round::run(route, within).await;
+            let outcome = round::run(route, within, true).await;
             measures.add(route, &outcome);
             if arguments.once {
                 println!("{}", line(route, &outcome));
@@ -168,7 +168,7 @@ async fn routes(arguments: &Arguments) -> anyhow::Result<Vec<Route>> {
         )?,
     };
     let slots = SlotTable::even(shards, 0).context("--shards")?;
-    let instance = std::process::id();
+    let instance = u64::from(std::process::id());
     let mut routes = Vec::new();
     for gateway in &arguments.gateway {
         let (host, port) = match gateway.rsplit_once(':') {
@@ -182,13 +182,11 @@ async fn routes(arguments: &Arguments) -> anyhow::Result<Vec<Route>> {
         };
         let way = Way::read(host, port, &arguments.tls)?;
         for shard in slots.shards() {
-            let mut topics = (0..).map(|n: u32| format!("{TOPICS}/{instance}/{n}"));
-            let topic = topics.find(|topic| slots.topic(topic) == shard);
             routes.push(Route {
                 gateway: gateway.clone(),
-                way: way.clone(),
+                door: Door::Network(way.clone()),
                 shard: shard.0,
-                topic: topic.context("there is a topic for each shard")?,
+                topic: topic(&slots, shard, instance),
                 username: arguments.username.clone(),
                 password: arguments.password.clone(),
             });
@@ -198,6 +196,14 @@ async fn routes(arguments: &Arguments) -> anyhow::Result<Vec<Route>> {
         bail!("there is no gateway to probe: --gateway HOST:PORT");
     }
     Ok(routes)
+}
+
+/// A topic of a shard, for one of many probes.
+pub(crate) fn topic(slots: &SlotTable, shard: ShardId, instance: u64) -> String {
+    let mut topics = (0..).map(|n: u32| format!("{TOPICS}/{instance}/{n}"));
+    let topic = topics.find(|topic| slots.topic(topic) == shard);
+    // Each shard has a part of all topics.
+    topic.unwrap_or_default()
 }
 
 /// How many shards the cluster has.

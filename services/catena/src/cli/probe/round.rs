@@ -15,6 +15,8 @@ use catena_mqtt::{
 };
 use tokio::time::timeout;
 
+use catena_gateway::Gateway;
+
 use crate::cli::{client::Client, way::Way};
 
 /// The category that the probe's messages are counted in.
@@ -25,12 +27,21 @@ const CATEGORY: &str = "broker_selftest";
 pub struct Route {
     /// As it was named.
     pub gateway: String,
-    pub way: Way,
+    pub door: Door,
     pub shard: u16,
     /// A topic of that shard.
     pub topic: String,
     pub username: Option<String>,
     pub password: Option<String>,
+}
+
+/// How the probe comes in.
+#[derive(Debug, Clone)]
+pub enum Door {
+    /// As every client.
+    Network(Way),
+    /// From within the gateway's process.
+    Own(Gateway),
 }
 
 /// Something that a client does.
@@ -74,10 +85,16 @@ pub struct Outcome {
 }
 
 /// Does it all, within that time.
-pub async fn run(route: &Route, within: Duration) -> Outcome {
+///
+/// `is_traced`: what the message says of itself, where the broker has somewhere to send traces.
+pub async fn run(route: &Route, within: Duration, is_traced: bool) -> Outcome {
     let mut outcome = Outcome::default();
     let mut step = Step::Connect;
-    let done = timeout(within, walk(route, &mut step, &mut outcome.steps)).await;
+    let done = timeout(
+        within,
+        walk(route, is_traced, &mut step, &mut outcome.steps),
+    )
+    .await;
     let why = match done {
         Ok(Ok(())) => return outcome,
         Ok(Err(why)) => why,
@@ -89,6 +106,7 @@ pub async fn run(route: &Route, within: Duration) -> Outcome {
 
 async fn walk(
     route: &Route,
+    is_traced: bool,
     step: &mut Step,
     steps: &mut Vec<(Step, Duration)>,
 ) -> Result<(), String> {
@@ -100,8 +118,7 @@ async fn walk(
         *step = following;
         begun = Instant::now();
     };
-    let opened = Client::open(&route.way, &connect(route, &nonce)).await;
-    let mut opened = opened.map_err(|error| error.to_string())?;
+    let mut opened = open(route, &connect(route, &nonce)).await?;
     let client = &mut opened;
     next(Step::Connect, Step::Ping, step);
     client.ping().await.map_err(|error| error.to_string())?;
@@ -124,8 +141,8 @@ async fn walk(
 
     let mut publish = Publish::new(topic.clone(), Bytes::from(nonce.clone()));
     (publish.qos, publish.packet_id) = (QoS::AtLeastOnce, Some(second));
-    // The probe's messages are traced, where the broker has somewhere to send traces.
-    let context = format!("00-{nonce}-{:016x}-01", random.hash_one(3) | 1);
+    let flags = u8::from(is_traced);
+    let context = format!("00-{nonce}-{:016x}-{flags:02x}", random.hash_one(3) | 1);
     let properties = property::Builder::new()
         .user("traceparent", &context)
         .build();
@@ -173,6 +190,17 @@ async fn walk(
     // All went well: a broker that does not close in time has our word all the same.
     let _ = opened.close().await;
     Ok(())
+}
+
+async fn open(route: &Route, connect: &Connect) -> Result<Client, String> {
+    let opened = match &route.door {
+        Door::Network(way) => Client::open(way, connect).await,
+        Door::Own(gateway) => {
+            let stream = gateway.enter().ok_or("the gateway takes no more clients")?;
+            Client::over(Box::new(stream), route.gateway.clone(), connect).await
+        }
+    };
+    opened.map_err(|error| error.to_string())
 }
 
 async fn receive(client: &mut Client) -> Result<Packet, String> {
