@@ -60,6 +60,12 @@ impl Collector {
         self.seen.metrics.lock().expect("nothing panics").clone()
     }
 
+    /// The names of all spans that have come.
+    pub fn names(&self) -> Vec<String> {
+        let spans = self.seen.spans.lock().expect("nothing panics");
+        spans.iter().map(|(_, span)| span.name.clone()).collect()
+    }
+
     /// Spans of a trace that have come, each with the service that sent it.
     pub fn spans(&self, trace: &[u8]) -> Vec<(String, Span)> {
         let spans = self.seen.spans.lock().expect("nothing panics");

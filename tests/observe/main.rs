@@ -10,4 +10,5 @@ mod metrics;
 mod passports;
 mod probe;
 mod prometheus;
+mod self_check;
 mod traces;

@@ -14,4 +14,5 @@ mod shared;
 mod spill;
 mod subscribe;
 mod time;
+mod watch;
 mod will;
