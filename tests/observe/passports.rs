@@ -139,7 +139,11 @@ fn a_message_has_one_complete_way_through_a_cluster() {
         })
         .collect();
     let processes: Vec<&str> = processes.iter().map(String::as_str).collect();
-    let trace = Trace::start(cluster.admin(), &["--topic", "followed/+"], &processes);
+    let trace = Trace::start(
+        &Admin(cluster.admin().urls()),
+        &["--topic", "followed/+"],
+        &processes,
+    );
     let mut subscriber = Options::new(Version::V5, "subscriber")
         .persistent()
         .open_at(cluster.brokers()[1]);

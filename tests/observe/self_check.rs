@@ -124,7 +124,7 @@ fn what_it_finds_is_measured_and_seen_by_nobody() {
         let (_, text) = get(metrics, "/metrics").expect("it is served");
         let is_there = text.contains("aio_broker_connect_route_replication_correctness{");
         if is_there {
-            Err("they are there")
+            Err("they are there".to_owned())
         } else {
             Ok(())
         }
