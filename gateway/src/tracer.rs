@@ -25,8 +25,10 @@ pub(crate) struct Tracer {
     sampler: Sampler,
     /// Of the packet that is being handled.
     current: Option<Span>,
-    /// Of publishes whose ops are not committed yet.
-    open: VecDeque<(ShardId, u64, Span)>,
+    /// Of publishes whose ops are not committed yet, by shard and in the order of their ops.
+    open: Vec<VecDeque<(u64, Span)>>,
+    /// How many those are.
+    opened: usize,
 }
 
 impl Tracer {
@@ -34,7 +36,8 @@ impl Tracer {
         Tracer {
             sampler: Sampler::new(tracing),
             current: None,
-            open: VecDeque::new(),
+            open: Vec::new(),
+            opened: 0,
         }
     }
 
@@ -74,7 +77,7 @@ impl Tracer {
             start: traces::now(),
             end: 0,
             attributes: vec![
-                ("messaging.system", Attribute::from("mqtt")),
+                ("messaging.system", Attribute::Word("mqtt")),
                 (
                     "messaging.destination.name",
                     Attribute::from(&*publish.topic),
@@ -97,10 +100,14 @@ impl Tracer {
             span.attributes
                 .push(("catena.shard", u64::from(shard.0).into()));
             span.attributes.push(("catena.op", number.into()));
-            if self.open.len() >= TRACES_OPEN_MAX {
+            if self.opened >= TRACES_OPEN_MAX {
                 return self.end(span);
             }
-            self.open.push_back((shard, number, span));
+            if self.open.len() <= shard.index() {
+                self.open.resize_with(shard.index() + 1, VecDeque::new);
+            }
+            self.open[shard.index()].push_back((number, span));
+            self.opened += 1;
         }
     }
 
@@ -123,16 +130,18 @@ impl Tracer {
     /// Ops of `shard` are committed.
     #[inline]
     pub fn committed(&mut self, shard: ShardId, through: u64) {
-        if self.open.is_empty() {
-            return;
+        if self.opened > 0 {
+            self.end_through(shard, through);
         }
-        let open = std::mem::take(&mut self.open);
-        for (of, number, span) in open {
-            if of == shard && number <= through {
-                self.end(span);
-            } else {
-                self.open.push_back((of, number, span));
-            }
+    }
+
+    fn end_through(&mut self, shard: ShardId, through: u64) {
+        while let Some(open) = self.open.get_mut(shard.index())
+            && open.front().is_some_and(|(number, _)| *number <= through)
+            && let Some((_, span)) = open.pop_front()
+        {
+            self.opened -= 1;
+            self.end(span);
         }
     }
 
@@ -152,7 +161,7 @@ impl Tracer {
             start: now,
             end: now,
             attributes: vec![
-                ("messaging.system", Attribute::from("mqtt")),
+                ("messaging.system", Attribute::Word("mqtt")),
                 ("catena.connection", conn.0.into()),
                 ("messaging.message.body.size", (payload as u64).into()),
             ],

@@ -113,7 +113,7 @@ impl Tracer {
                 end,
                 attributes: vec![
                     ("catena.shard", u64::from(self.shard.0).into()),
-                    ("catena.role", Attribute::from(role)),
+                    ("catena.role", Attribute::Word(role)),
                     ("catena.epoch", epoch.into()),
                     ("catena.log.index", index.into()),
                 ],

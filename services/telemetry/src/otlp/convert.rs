@@ -150,6 +150,7 @@ fn span(span: &traces::Span) -> Span {
     };
     let attributes = span.attributes.iter().map(|(key, value)| match value {
         traces::Attribute::Text(value) => text(key, value),
+        traces::Attribute::Word(value) => text(key, value),
         traces::Attribute::Number(number) => {
             let number = i64::try_from(*number).unwrap_or(i64::MAX);
             pair(key, any_value::Value::IntValue(number))

@@ -58,6 +58,8 @@ pub struct Span {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Attribute {
     Text(String),
+    /// One that is always the same.
+    Word(&'static str),
     Number(u64),
 }
 
@@ -69,7 +71,11 @@ impl From<u64> for Attribute {
 
 impl From<&str> for Attribute {
     fn from(text: &str) -> Attribute {
-        Attribute::Text(text.chars().take(TEXT_MAX).collect())
+        // Most are short, and are not looked at letter by letter.
+        match text.len() <= TEXT_MAX {
+            true => Attribute::Text(text.to_owned()),
+            false => Attribute::Text(text.chars().take(TEXT_MAX).collect()),
+        }
     }
 }
 
@@ -91,11 +97,16 @@ pub struct Spans {
     inner: Arc<Inner>,
 }
 
+/// On a line of the processor's cache of its own: each message looks at it, and what is written beside it would be fetched each time.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Apart<T>(T);
+
 #[derive(Debug, Default)]
 struct Inner {
-    waiting: Mutex<Vec<Span>>,
     /// 0 while there is nobody to send them to: none is made then.
-    room: AtomicUsize,
+    room: Apart<AtomicUsize>,
+    waiting: Mutex<Vec<Span>>,
     /// As many as wait, about.
     count: AtomicUsize,
     made: AtomicU64,
@@ -106,12 +117,12 @@ struct Inner {
 impl Spans {
     /// Whether anybody wants spans.
     pub fn are_wanted(&self) -> bool {
-        self.inner.room.load(Relaxed) > 0
+        self.inner.room.0.load(Relaxed) > 0
     }
 
     /// Whether there is room for a span now. Who begins a trace without it makes spans that are dropped: that is counted here.
     pub fn have_room(&self) -> bool {
-        let has_room = self.inner.count.load(Relaxed) < self.inner.room.load(Relaxed);
+        let has_room = self.inner.count.load(Relaxed) < self.inner.room.0.load(Relaxed);
         if !has_room {
             self.drop_some(1);
         }
@@ -120,12 +131,12 @@ impl Spans {
 
     /// How many may wait; 0: none is wanted.
     pub fn set_room(&self, room: usize) {
-        self.inner.room.store(room, Relaxed);
+        self.inner.room.0.store(room, Relaxed);
     }
 
     /// Takes a span, if there is room for it.
     pub fn add(&self, span: Span) {
-        let room = self.inner.room.load(Relaxed);
+        let room = self.inner.room.0.load(Relaxed);
         if room == 0 {
             return;
         }
