@@ -7,7 +7,7 @@ use std::{
     io,
     net::{Ipv6Addr, SocketAddr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use catena_membership::Cluster;
@@ -38,6 +38,11 @@ use crate::{
     worker::News,
 };
 
+/// What is wrong with a port whose certificate is being issued.
+const NO_CERTIFICATE_YET: &str = "there is no certificate yet";
+/// So long it may take from the moment that the port is wanted, before it is something to warn of.
+const ISSUING: Duration = Duration::from_secs(10);
+
 /// All ports of a gateway.
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -63,6 +68,9 @@ struct Port {
     /// The change of secrets after which clients were looked at.
     proofs_at: u64,
     problem: Option<String>,
+    /// When it was first wanted; and whether its present problem was only mentioned, because it may well be over in a moment.
+    since: Instant,
+    is_mentioned: bool,
 }
 
 #[derive(Debug)]
@@ -187,6 +195,8 @@ impl Keeper {
                 certificate: None,
                 proofs_at: *self.changes.borrow(),
                 problem: None,
+                since: Instant::now(),
+                is_mentioned: false,
             });
             port.wanted = wanted;
             let outcome = self.keep_port(&mut port).await;
@@ -374,7 +384,7 @@ impl TlsParts {
         let Some(served) = certificate.served() else {
             return Err(certificate
                 .problem()
-                .unwrap_or_else(|| "there is no certificate yet".to_owned()));
+                .unwrap_or_else(|| NO_CERTIFICATE_YET.to_owned()));
         };
         let same = before.filter(|before| {
             Arc::ptr_eq(&before.served, &served)
@@ -397,11 +407,18 @@ impl Port {
     /// Takes what came of it, and logs it when it is news.
     fn say(&mut self, outcome: Result<Option<String>, String>) {
         let problem = outcome.unwrap_or_else(Some);
-        if problem == self.problem {
+        let is_young = self.since.elapsed() < ISSUING;
+        let may_be_over_soon = is_young && problem.as_deref() == Some(NO_CERTIFICATE_YET);
+        let is_told = !self.is_mentioned || may_be_over_soon;
+        if problem == self.problem && is_told {
             return;
         }
+        self.is_mentioned = may_be_over_soon;
         let (listener, address) = (&self.wanted.listener, self.wanted.address());
         match (&problem, self.open.is_some()) {
+            (Some(_), false) if may_be_over_soon => {
+                info!(listener, %address, "the port waits for its certificate");
+            }
             (Some(problem), true) => {
                 warn!(listener, %address, problem, "the port is open, and something is wrong with it");
             }

@@ -340,7 +340,9 @@ impl Leader {
                 let mut members = chain.configuration.chain.iter();
                 members.all(|member| {
                     let standing = self.observed.standing(&view.topology, chain, member.id);
-                    standing.is_out()
+                    // Whose node came back with its disk is about to be found: a restart is no alarm.
+                    let mut nodes = view.topology.nodes.values();
+                    standing.is_out() && !nodes.any(|node| node.kept_of(chain, *member).is_some())
                 })
             }),
             // That half are silent is said by one who has settled alone.

@@ -33,6 +33,9 @@ const TEXT_BYTES_MAX: usize = 255;
 /// Ports that a gateway may tell of; and how long what is wrong with one may be, in characters.
 const PORTS_MAX: usize = 256;
 const PROBLEM_MAX: usize = 512;
+/// How long after a failure the next one of a gateway is logged: at first, and at most.
+const FAILURES_PAUSE_MIN: Duration = Duration::from_secs(1);
+const FAILURES_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// How often a gateway's ports are written at most.
 const PORTS_PAUSE: Duration = Duration::from_secs(1);
 
@@ -230,6 +233,7 @@ impl Service {
     ) -> Result<(), Status> {
         let mut renewed: Option<Instant> = None;
         let mut told: Option<Instant> = None;
+        let mut failures = Failures::default();
         loop {
             let message = tokio::select! {
                 message = messages.message() => message,
@@ -278,15 +282,15 @@ impl Service {
                         .keep_gateway(&view, &message.name, process, incarnation, self.ttl())
                         .await;
                     match kept {
-                        Ok(Kept::Yes) => renewed = Some(Instant::now()),
+                        Ok(Kept::Yes) => {
+                            renewed = Some(Instant::now());
+                            failures = Failures::default();
+                        }
                         Ok(Kept::Over) => over = true,
                         // What has changed is seen in a moment: the next heartbeat is answered.
                         Err(Refused::Contended) => continue,
                         Err(refused) => {
-                            warn!(
-                                gateway = message.name, %refused,
-                                "a gateway's registration cannot be kept alive"
-                            );
+                            failures.tell(&message.name, &refused);
                             continue;
                         }
                     }
@@ -308,6 +312,30 @@ impl Service {
         // Who says it was asked before.
         request.extensions_mut().insert(Peer::Anyone);
         let _ = proto::membership_server::Membership::accuse(&self, request).await;
+    }
+}
+
+/// Heartbeats come several times in a second, and a store may be away for hours: each line comes later than the one before.
+#[derive(Debug, Default)]
+struct Failures {
+    next: Option<(Instant, Duration)>,
+    left_out: u64,
+}
+
+impl Failures {
+    /// Logs it, or counts it for the next line.
+    fn tell(&mut self, gateway: &str, refused: &Refused) {
+        let now = Instant::now();
+        if self.next.is_some_and(|(at, _)| now < at) {
+            self.left_out += 1;
+            return;
+        }
+        let left_out = std::mem::take(&mut self.left_out);
+        warn!(gateway, %refused, left_out, "a gateway's registration cannot be kept alive");
+        let pause = self.next.map_or(FAILURES_PAUSE_MIN, |(_, pause)| {
+            (2 * pause).min(FAILURES_PAUSE_MAX)
+        });
+        self.next = Some((now + pause, pause));
     }
 }
 
