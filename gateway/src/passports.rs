@@ -14,7 +14,7 @@ use catena_shard::{
 };
 use catena_slots::ShardId;
 use catena_telemetry::{
-    passports::{Client, Kind, Passports as All, Step, Which},
+    passports::{Client, Kind, Passports as All, Step, Which, front},
     traces::{
         self,
         sampler::{Sampler, Tracing},
@@ -121,7 +121,7 @@ impl Passports {
         let seen = Seen {
             orders,
             name: Some(name),
-            topic: publish.topic.to_string(),
+            topic: front(&publish.topic),
             qos: publish.qos,
             payload_bytes: publish.payload.len() as u64,
             publisher: client,
@@ -129,7 +129,7 @@ impl Passports {
         if mark.is_none() {
             publish.properties = trace::name(&properties.slice_ref(own), name);
         }
-        let publisher = Client::Id(client_id.to_owned());
+        let publisher = Client::Id(front(client_id));
         self.tell(Kind::Received, &seen, Some(publisher), None, "");
         self.current = Some((seen, false));
     }
@@ -230,7 +230,7 @@ impl Passports {
         let Some(seen) = self.seen(message, reader) else {
             return;
         };
-        let client = reader.map(|_| Client::Id(client_id.to_owned()));
+        let client = reader.map(|_| Client::Id(front(client_id)));
         match step {
             outside::Step::Waits => {
                 self.is_authorized(&seen);
@@ -244,7 +244,7 @@ impl Passports {
                 };
                 self.tell(Kind::Delivered, &seen, client, None, detail);
                 if packet_id != 0 && self.flown.len() < PASSPORTS_OPEN_MAX {
-                    let flown = (seen, client_id.to_owned());
+                    let flown = (seen, front(client_id));
                     self.flown.insert((conn, packet_id), flown);
                 }
             }
@@ -284,7 +284,7 @@ impl Passports {
         (!orders.is_empty()).then(|| Seen {
             orders,
             name: trace::read(&message.properties).map(|mark| mark.context),
-            topic: message.topic.to_string(),
+            topic: front(&message.topic),
             qos: message.qos,
             payload_bytes: message.payload.len() as u64,
             publisher: message.publisher,

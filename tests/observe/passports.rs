@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write as _},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread,
@@ -257,24 +257,41 @@ fn a_message_that_goes_no_further_says_why() {
 // What a policy forbids looks, from the client's side, like a broker that loses messages.
 #[test]
 fn a_publish_that_is_not_allowed_and_a_reader_that_does_not_read_are_told() {
-    let (broker, admin) = standalone();
+    let directory = new_directory();
+    let secrets = directory.join("secrets").display().to_string();
+    let mut passwd = Command::new(binary())
+        .args(["passwd", "--secret", "users", "--stdin", "anna"])
+        .args(["--secrets-dir", &secrets])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it can be run");
+    let mut stdin = passwd.stdin.take().expect("piped");
+    stdin.write_all(b"right").expect("it reads");
+    drop(stdin);
+    assert!(passwd.wait().expect("it is ours").success());
+    let settings = Settings::shards(2)
+        .argument("--secrets-dir")
+        .argument(&secrets);
+    let broker = Broker::start(&settings);
+    let admin = Admin::of(&broker);
     let port = free_port();
+    let resource = |kind: &str, name: &str, spec: Value| json!({"apiVersion": "catena.dev/v1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+    let password = json!({"method": "Password", "passwordSettings": {"secretRef": "users"}});
+    let users = json!({"authenticationMethods": [password]});
+    apply(&admin, &resource("BrokerAuthentication", "users", users));
+    let rule = json!({
+        "principals": {"usernames": ["anna"]},
+        "brokerResources": [{"method": "Connect"}, {"method": "Publish", "topics": ["allowed"]}],
+    });
+    let rules = json!({"authorizationPolicies": {"rules": [rule]}});
+    apply(&admin, &resource("BrokerAuthorization", "rules", rules));
+    let ruled = json!({
+        "port": port.port(), "address": "127.0.0.1", "authenticationRef": "users", "authorizationRef": "rules",
+    });
     apply(
         &admin,
-        &json!({
-            "apiVersion": "catena.dev/v1", "kind": "BrokerAuthorization", "metadata": {"name": "rules"},
-            "spec": {"authorizationPolicies": {"rules": [{
-                "principals": {"clientIds": ["*"]},
-                "brokerResources": [{"method": "Connect"}, {"method": "Publish", "topics": ["allowed"]}],
-            }]}},
-        }),
-    );
-    apply(
-        &admin,
-        &json!({
-            "apiVersion": "catena.dev/v1", "kind": "BrokerListener", "metadata": {"name": "ruled"},
-            "spec": {"ports": [{"port": port.port(), "address": "127.0.0.1", "authorizationRef": "rules"}]},
-        }),
+        &resource("BrokerListener", "ruled", json!({"ports": [ruled]})),
     );
     let trace = Trace::start(&admin, &["--client", "publisher"], &["standalone"]);
     wait_for("the port", PATIENCE, || {
@@ -282,7 +299,10 @@ fn a_publish_that_is_not_allowed_and_a_reader_that_does_not_read_are_told() {
             .map(drop)
             .map_err(|error| error.to_string())
     });
-    let mut publisher = Options::new(Version::V5, "publisher").open_at(port);
+    let mut anna = Options::new(Version::V5, "publisher");
+    anna.connect.username = Some("anna".into());
+    anna.connect.password = Some(b"right".to_vec().into());
+    let mut publisher = anna.open_at(port);
     publisher.publish(&Message::new("forbidden", "x").qos(1));
     trace.expect("forbidden", "denied", "policy");
     publisher.publish(&Message::new("allowed", "x").qos(1));
@@ -312,6 +332,7 @@ fn a_publish_that_is_not_allowed_and_a_reader_that_does_not_read_are_told() {
         !of_others.iter().any(is_other),
         "steps for others are nobody's business"
     );
+    let _ = fs::remove_dir_all(&directory);
 }
 
 // Filters that match too much show an administrator what he did not ask for; those that match too little, nothing.

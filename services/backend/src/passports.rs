@@ -9,7 +9,7 @@ use catena_shard::{
 };
 use catena_slots::ShardId;
 use catena_telemetry::{
-    passports::{Client, Kind, Passports as All, Step, Which},
+    passports::{Client, Kind, Passports as All, Step, Which, front},
     traces,
 };
 
@@ -149,7 +149,7 @@ impl Passports {
             orders: step.orders.clone(),
             kind,
             name: name.map(|name| (name.trace, name.span)),
-            topic: message.topic.to_string(),
+            topic: front(&message.topic),
             qos: message.qos as u8,
             payload_bytes: message.payload.len() as u64,
             publisher: message.publisher.0,

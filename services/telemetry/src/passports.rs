@@ -64,6 +64,18 @@ pub enum Client {
     Key(u128),
 }
 
+/// Bytes of a topic or client id in a step.
+const TEXT_MAX: usize = 512;
+
+/// As much of a topic or client id as a step has: either may have 64 KiB.
+pub fn front(text: &str) -> String {
+    let mut end = text.len().min(TEXT_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -212,6 +224,14 @@ mod tests {
         assert_eq!((steps.len(), dropped), (STEPS_MAX, 3));
         assert_eq!(steps[0].at, 0);
         assert_eq!(passports.take(), (Vec::new(), 0));
+    }
+
+    // A client could make steps of 64 KiB each, which no message to the control plane has room for.
+    #[test]
+    fn of_long_texts_the_front_is_told() {
+        assert_eq!(front("a/b"), "a/b");
+        let long = format!("{}é", "x".repeat(TEXT_MAX - 1));
+        assert_eq!(front(&long), "x".repeat(TEXT_MAX - 1));
     }
 
     // Rooms would go on with orders that are over, or look at them again for each message.

@@ -187,6 +187,10 @@ impl Shard {
             inner.watch = watch.clone();
         }
         let is_on = !watch.wanted.is_empty();
+        if !is_on {
+            // Nobody takes them any more.
+            (inner.steps, inner.dropped) = (Vec::new(), 0);
+        }
         self.watching.is_on.store(is_on, Relaxed);
     }
 
