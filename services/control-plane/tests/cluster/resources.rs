@@ -543,6 +543,7 @@ async fn a_listener_shows_how_its_ports_are_on_each_gateway() {
             open: problem.is_none(),
             problem: problem.map(str::to_owned),
         }],
+        self_check: None,
     };
     let get = proto::GetResourceRequest {
         id: Some(message(&id(Kind::BrokerListener, "first"))),
