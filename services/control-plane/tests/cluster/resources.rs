@@ -507,7 +507,8 @@ async fn of_two_changes_that_do_not_go_together_one_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listener_shows_how_its_ports_are_on_each_gateway() {
     use catena_proto::internal::v1::{
-        GatewayHeartbeat, PortStatus, RegisterGatewayRequest, membership_client::MembershipClient,
+        GatewayHeartbeat, PortStatus, RegisterGatewayRequest, SelfCheck,
+        membership_client::MembershipClient,
     };
     let (_directory, store) = embedded().await;
     let server = start(store, broker(1, 1, NEVER)).await;
@@ -543,7 +544,12 @@ async fn a_listener_shows_how_its_ports_are_on_each_gateway() {
             open: problem.is_none(),
             problem: problem.map(str::to_owned),
         }],
-        self_check: None,
+        self_check: Some(SelfCheck {
+            problem: problem.map(str::to_owned),
+        }),
+    };
+    let get_broker = proto::GetResourceRequest {
+        id: Some(message(&id(Kind::Broker, "default"))),
     };
     let get = proto::GetResourceRequest {
         id: Some(message(&id(Kind::BrokerListener, "first"))),
@@ -563,6 +569,15 @@ async fn a_listener_shows_how_its_ports_are_on_each_gateway() {
         assert_eq!((port.gateway.as_str(), port.port), ("gateway-0", 8883));
         assert_eq!(port.problem, problem.unwrap_or_default());
         assert!(manifest.contains("\"status\""), "{manifest}");
+        // What its own client found is kept with them, and is no port of anybody.
+        let got = client.get_resource(get_broker.clone()).await.unwrap();
+        let manifest = got.into_inner().resource.unwrap().manifest;
+        let broker: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+        let condition = &broker["status"]["conditions"][0];
+        assert_eq!(condition["type"], "BrokerProbeFailed");
+        let wanted = problem.map_or(("False", "AllRoutesWork"), |_| ("True", "RouteFailed"));
+        assert_eq!(condition["status"], wanted.0, "{condition}");
+        assert_eq!(condition["reason"], wanted.1, "{condition}");
     }
     // With the gateway goes what it said.
     let leaving = GatewayHeartbeat {
