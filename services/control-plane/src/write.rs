@@ -26,7 +26,9 @@ pub fn transaction(step: &Step, view: &View, leader: Compare) -> Result<Transact
             Precondition::ChainEpoch(shard, _) => {
                 compare.push(view.unchanged(keys::chain(*shard)));
             }
-            Precondition::NodeIncarnation(name, _) | Precondition::NodePartition(name, _) => {
+            Precondition::NodeIncarnation(name, _)
+            | Precondition::NodeProof(name, ..)
+            | Precondition::NodePartition(name, _) => {
                 compare.push(view.unchanged(keys::node(name)?));
             }
             Precondition::GatewaysVersion(_) => {

@@ -43,7 +43,11 @@ pub fn step(
         .or_else(|| view.start_empty().map(|next| (Rule::StartEmpty, next)))
         .or_else(|| view.join().map(|next| (Rule::Join, next)))?;
     let (next, node) = next;
-    Some(written(rule, Some(chain), next, node))
+    let mut step = written(rule, Some(chain), next, node);
+    if rule == Rule::StartEmpty {
+        step.requires.extend(view.proofs());
+    }
+    Some(step)
 }
 
 fn found(
@@ -239,6 +243,21 @@ impl<'a> View<'a> {
         let incarnation = self.topology.nodes.get(node)?.incarnation;
         let chain = Chain::founded(shard, Some(self.chain), node, incarnation);
         Some((chain, Some(node.clone())))
+    }
+
+    /// By what the members are proved dead. A node that was given up may come back with its disk at the last moment: then there is
+    /// something to go on from.
+    fn proofs(&self) -> impl Iterator<Item = Precondition> {
+        let members = self.chain.configuration.members();
+        let names = members.filter_map(|member| self.chain.homes.get(&member.id));
+        names.filter_map(|name| {
+            let node = self.topology.nodes.get(name)?;
+            Some(Precondition::NodeProof(
+                name.clone(),
+                node.incarnation,
+                node.gone,
+            ))
+        })
     }
 
     fn join(&self) -> Option<(Chain, Option<NodeName>)> {

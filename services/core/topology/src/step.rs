@@ -39,6 +39,8 @@ pub enum Precondition {
     ChainEpoch(ShardId, Option<Epoch>),
     /// The node's last registration is this one, and it is not declared gone.
     NodeIncarnation(NodeName, Incarnation),
+    /// The node's newest process is the one by which a death was proved, declared gone or not.
+    NodeProof(NodeName, Incarnation, bool),
     /// The node is of this partition.
     NodePartition(NodeName, Option<Partition>),
     /// The list of live gateways has this version.
@@ -218,6 +220,8 @@ impl Precondition {
             Precondition::NodeIncarnation(name, incarnation) => {
                 node(name).is_some_and(|node| node.incarnation == *incarnation && !node.gone)
             }
+            Precondition::NodeProof(name, incarnation, gone) => node(name)
+                .is_some_and(|node| (node.incarnation, node.gone) == (*incarnation, *gone)),
             Precondition::NodePartition(name, partition) => {
                 node(name).is_some_and(|node| node.partition == *partition)
             }

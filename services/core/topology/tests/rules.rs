@@ -134,6 +134,21 @@ fn a_chain_starts_empty_when_all_are_proved_dead_and_not_before() {
     ));
 }
 
+// A node that was given up comes back with its disk while the empty start is on its way to the store: written all the same, that
+// would throw away what is there [C-14] [C-63].
+#[test]
+fn an_empty_start_is_void_when_a_disk_comes_back_at_the_last_moment() {
+    let mut world = World::with_chain(1, 2, 1);
+    world.see(1, Sight::Lost);
+    world.node(1).gone = true;
+    let late = world.next().unwrap();
+    assert_eq!(late.rule, Rule::StartEmpty);
+    world.restart_from_disk(1);
+    world.node(1).gone = false;
+    assert!(late.apply(&mut world.topology).is_err());
+    assert_eq!(rule(&world), Some(Rule::FoundFromDisk));
+}
+
 // The first to return has all that was acknowledged, because every member had [C-13].
 #[test]
 fn the_first_to_return_goes_on_with_the_chain() {
