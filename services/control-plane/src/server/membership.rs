@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 use super::{Context, ended, is_ending, no_leader, node_stream, status};
 use crate::{
     leader::Input,
-    record::{Newcomer, PortRecord, Process, SELF_CHECK},
+    record::{Newcomer, NodeRecord, PortRecord, Process, SELF_CHECK},
     registry::{Kept, Refused},
     routes::{Route, forwarded, is_forwarded},
     traffic::{named, only},
@@ -59,6 +59,7 @@ impl proto::membership_server::Membership for Service {
         let (name, newcomer) = newcomer(registration)?;
         named(&peer, Role::Backend, &name.0)?;
         self.may_register(&name.0)?;
+        self.tell_what_is_missed(&name, &newcomer);
         let registered = self.0.registry.register_node(&name, newcomer).await;
         let incarnation = registered.map_err(|refused| status(&refused))?;
         info!(node = name.0, incarnation = incarnation.0, "registered");
@@ -180,6 +181,28 @@ type Out<T> = mpsc::Sender<Result<T, Status>>;
 impl Service {
     /// Refuses what the Broker forbids, once there is one.
     #[allow(clippy::result_large_err, reason = "tonic's own type")]
+    /// A new process whose disk does not have what a chain counts on: the disk was lost, damaged or exchanged.
+    fn tell_what_is_missed(&self, name: &NodeName, newcomer: &Newcomer) {
+        let view = self.0.following.view.borrow().clone();
+        let is_kept = (view.broker.as_ref()).is_some_and(|broker| broker.persistence.is_some());
+        let is_new = |record: &NodeRecord| record.process != newcomer.process;
+        if !is_kept || !view.nodes.get(name).is_some_and(is_new) {
+            return;
+        }
+        for chain in view.topology.chains.values() {
+            let (shard, generation) = (chain.configuration.shard, chain.configuration.generation);
+            let mut members = chain.configuration.chain.iter();
+            let is_member = members.any(|member| chain.homes.get(&member.id) == Some(name));
+            let mut kept = newcomer.kept.iter();
+            if is_member && !kept.any(|it| (it.shard, it.generation) == (shard, generation)) {
+                warn!(
+                    node = name.0, %shard,
+                    "a node comes back without what its disk is to hold of a shard: it gets everything from another one"
+                );
+            }
+        }
+    }
+
     fn may_register(&self, name: &str) -> Result<(), Status> {
         let view = self.0.following.view.borrow().clone();
         if (view.broker.as_ref()).is_none_or(|broker| self.0.traffic.allows(broker)) {
