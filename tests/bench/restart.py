@@ -48,7 +48,7 @@ class Broker:
         """Starts it, and waits until a client is answered; the seconds that took."""
         began = time.monotonic()
         words = ["standalone", "--listen", f"127.0.0.1:{self.port}", "--shards", "1", "--workers", "1", "--admin", "127.0.0.1:0",
-                 "--metrics-address", "off", "--data-dir", str(self.data)]
+                 "--metrics-address", "off", "--memory-profile", "high", "--data-dir", str(self.data)]
         with self.log.open("w") as log:
             self.process = subprocess.Popen([CATENA, *words], stdout=log, stderr=log,
                                             env={**os.environ, "CATENA_LOG": "info"})
