@@ -151,12 +151,19 @@ def topic(number):
     return f"plant/{number // 1_000}/sensor/{number % 1_000}/temperature"
 
 
+def processor_seconds(pid):
+    """What all threads of a process have had of processors: how long it takes when nothing else runs."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def restart(broker, what, options):
     """Kills the broker, starts it, and looks whether everything is there."""
     before = resident_bytes(broker.process.pid)
     log, snapshot = broker.bytes("log-"), broker.bytes("snapshot-")
     broker.kill()
     seconds = broker.start()
+    processor = processor_seconds(broker.process.pid)
     client = Client(broker.port, "looks")
     for number in [0, options.retained // 2, options.retained - 1]:
         payload = client.retained(topic(number))
@@ -165,9 +172,10 @@ def restart(broker, what, options):
     if not Client(broker.port, "stays", clean=False).is_resumed:
         sys.exit("a session is gone")
     after = resident_bytes(broker.process.pid)
-    print(f"- {what}: snapshot of {snapshot / 2**20:.0f} MiB, log of {log / 2**20:.0f} MiB: {seconds:.1f} s; "
+    print(f"- {what}: snapshot of {snapshot / 2**20:.0f} MiB, log of {log / 2**20:.0f} MiB: {seconds:.1f} s, "
+          f"{processor:.1f} s of a processor; "
           f"{before / 2**20:.0f} MiB of memory before, {after / 2**20:.0f} MiB after", flush=True)
-    return {"seconds": seconds, "snapshot_bytes": snapshot, "log_bytes": log, "before_bytes": before, "after_bytes": after}
+    return {"seconds": seconds, "processor_seconds": processor, "snapshot_bytes": snapshot, "log_bytes": log, "before_bytes": before, "after_bytes": after}
 
 
 def main():

@@ -141,6 +141,7 @@ fn an_empty_start_is_void_when_a_disk_comes_back_at_the_last_moment() {
     let mut world = World::with_chain(1, 2, 1);
     world.see(1, Sight::Lost);
     world.node(1).gone = true;
+    assert_eq!(world.step().unwrap().rule, Rule::Assign);
     let late = world.next().unwrap();
     assert_eq!(late.rule, Rule::StartEmpty);
     world.restart_from_disk(1);
