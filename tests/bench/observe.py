@@ -77,7 +77,7 @@ def run(kind, options, directory):
                 "spec": {"diagnostics": diagnostics(kind, collector)}}
     (manifests / "broker.json").write_text(json.dumps(manifest))
     address = "off" if kind == "nothing" else f"127.0.0.1:{metrics}"
-    command = [options.catena, "standalone", "--listen", f"127.0.0.1:{port}", "--admin", "127.0.0.1:0", "--workers", "1",
+    command = [options.catena, "standalone", "--in-memory", "--listen", f"127.0.0.1:{port}", "--admin", "127.0.0.1:0", "--workers", "1",
                "--shards", "1", "--resources", str(manifests), "--metrics-address", address]
     ends = threading.Event()
     with Broker("catena", command, port, open(directory / "catena.log", "w+")) as broker:
