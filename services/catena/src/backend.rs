@@ -167,9 +167,11 @@ async fn begin(
     settings: &Settings,
     spill: &Spill,
 ) -> anyhow::Result<(Option<Storage>, Incarnation)> {
-    // What is found on the disk is told at the registration; how it is kept, the Broker says.
+    // What is found on the disk is told at the registration; how it is kept, the Broker says. While a cluster begins there is none:
+    // the layout is made from it, and comes after.
     let mut watch = control_plane.watch();
-    let cluster = watch.wait_for(|cluster| cluster.version > 0).await?.clone();
+    let is_laid_out = |cluster: &Arc<Cluster>| cluster.layout.is_some();
+    let cluster = watch.wait_for(is_laid_out).await?.clone();
     spill.set_max(cluster.spill_bytes());
     let storage = open_storage(&cluster, settings, spill).await?;
     let registration = NodeRegistration {

@@ -54,10 +54,9 @@ impl Members {
         let control_plane = control_plane(settings, &local).await?;
         let client = ControlPlane::new(vec![control_plane.endpoint()])?;
         let mut cluster = client.watch();
-        let told = cluster
-            .wait_for(|cluster| cluster.version > 0)
-            .await?
-            .clone();
+        // The layout is made from the Broker, which says how things are kept: before there is one, nobody knows.
+        let is_laid_out = |cluster: &Arc<Cluster>| cluster.layout.is_some();
+        let told = cluster.wait_for(is_laid_out).await?.clone();
         let spill = buffer::open(&settings.buffer_dir)?;
         spill.set_max(told.spill_bytes());
         let storage = open_storage(settings, &told, &spill).await?;
@@ -76,10 +75,7 @@ impl Members {
         };
         let gateway = client.register_gateway(registration).await;
         let voice = client.gateway_voice(NAME.to_owned(), gateway);
-        let is_laid_out = |cluster: &Arc<Cluster>| cluster.layout.is_some();
-        // It ends only with the client, which its tasks hold.
-        let laid_out = cluster.wait_for(is_laid_out).await?.clone();
-        if let (Some(asked), Some(layout)) = (settings.shards, &laid_out.layout) {
+        if let (Some(asked), Some(layout)) = (settings.shards, &told.layout) {
             let shards = layout.slots.shard_count();
             if shards != asked {
                 bail!(
