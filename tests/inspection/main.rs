@@ -2,5 +2,6 @@
 //! broker and of a cluster.
 
 mod access;
+mod backup;
 mod cluster;
 mod standalone;

@@ -29,6 +29,7 @@
 //! the chain manager after another (`write`). Which keys there are says `keys`.
 
 pub mod access;
+pub mod backup;
 mod control_plane;
 mod follow;
 mod keys;

@@ -6,6 +6,7 @@ use catena_pki::Role;
 use catena_proto::{
     admin::v1::{
         authorization_server::{AuthorizationServer, SERVICE_NAME as AUTHORIZATION},
+        backups_server::{BackupsServer, SERVICE_NAME as BACKUPS},
         cluster_server::{ClusterServer, SERVICE_NAME as CLUSTER},
         resources_server::{ResourcesServer, SERVICE_NAME as RESOURCES},
         retained_server::{RetainedServer, SERVICE_NAME as RETAINED},
@@ -26,7 +27,7 @@ use crate::{
     access::{Guard, accept, gate::Gates},
     routes::is_forwarded,
     server::{
-        Context, admin, certificates, door,
+        Context, admin, backups, certificates, door,
         inspect::{self, Shards},
         membership, passports, resources,
     },
@@ -97,7 +98,10 @@ pub async fn administrators(
         context: context.clone(),
         shards: shards.clone(),
     };
-    let retained = inspect::retained::Service { shards };
+    let retained = inspect::retained::Service {
+        shards: shards.clone(),
+    };
+    let backups = backups::Service::new(context.clone(), shards);
     let authorization = inspect::authorization::Service(context.clone());
     let mut routes = RoutesBuilder::default();
     routes
@@ -106,7 +110,8 @@ pub async fn administrators(
         .add_service(SessionsServer::new(sessions))
         .add_service(RetainedServer::new(retained))
         .add_service(AuthorizationServer::new(authorization))
-        .add_service(TracesServer::new(traces));
+        .add_service(TracesServer::new(traces))
+        .add_service(BackupsServer::new(backups));
     let services = [
         CLUSTER,
         RESOURCES,
@@ -114,6 +119,7 @@ pub async fn administrators(
         RETAINED,
         AUTHORIZATION,
         TRACES,
+        BACKUPS,
     ];
     common(&mut routes, &services).await?;
     Ok(async move {

@@ -1,11 +1,13 @@
 //! The seam for administrators: questions to the replicas of shards, and commands.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use catena_chain::Member;
 use catena_shard::{Answer, Command, Query};
 use catena_slots::ShardId;
 use tokio::sync::oneshot;
+
+use crate::saving::Saving;
 
 /// What a replica is asked, and where the answer goes. Dropped, it is answered by [`NotAnswered::Gone`].
 #[derive(Debug)]
@@ -15,11 +17,23 @@ pub enum Asked {
         query: Query,
         answer: oneshot::Sender<Result<Answered, NotAnswered>>,
     },
+    /// To the tail: all that lasts, as it is now.
+    Save {
+        answer: oneshot::Sender<Result<Frozen, NotAnswered>>,
+    },
     /// A change, to the head.
     Command {
         command: Command,
         answer: oneshot::Sender<Result<bool, NotAnswered>>,
     },
+}
+
+/// A shard's state, for a backup.
+#[derive(Debug)]
+pub struct Frozen {
+    pub state: catena_shard::Frozen,
+    /// As long as it is there, the replica gives no other one.
+    pub held: Arc<()>,
 }
 
 /// An answer, and of what.
@@ -62,6 +76,12 @@ pub trait Inspect: fmt::Debug + Send + Sync {
         to: Member,
         query: Query,
     ) -> Result<Answered, NotAnswered>;
+
+    /// Asks the replica `to`, the tail of `shard`, for all that lasts, as it is at one moment.
+    ///
+    /// # Errors
+    /// [`NotAnswered`], with `Full` also when somebody else is being told.
+    async fn save(&self, shard: ShardId, to: Member) -> Result<Saving, NotAnswered>;
 
     /// Lets the replica `to`, the head of `shard`, do something. Answers once that is committed: whether it did anything.
     ///

@@ -10,10 +10,12 @@ pub mod grpc;
 mod inspect;
 mod local;
 mod queue;
+mod saving;
 pub mod wire;
 
 pub use carry::{Accept, Accepted, Broken, ChainStream, Dial, DialError, Reach, Transport};
 pub use directory::Directory;
 pub use grpc::{GrpcDial, GrpcInspect, GrpcReach, GrpcStream, GrpcTransport, Options, serve};
-pub use inspect::{Answered, Asked, Inspect, NotAnswered};
+pub use inspect::{Answered, Asked, Frozen, Inspect, NotAnswered};
 pub use local::{Local, LocalStream, LocalTransport};
+pub use saving::Saving;

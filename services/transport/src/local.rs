@@ -18,6 +18,7 @@ use crate::{
     carry::{Accept, Accepted, Broken, ChainStream, Dial, DialError, Reach, Transport},
     inspect::{Answered, Asked, Inspect, NotAnswered},
     queue::Queue,
+    saving::{self, Saving},
 };
 
 /// The hosts of replicas in this process, by incarnation: a standalone broker has one, tests have several.
@@ -106,6 +107,13 @@ impl<A: Accept + fmt::Debug> Inspect for Local<A> {
         let (answer, answered) = oneshot::channel();
         self.ask(shard, to, Asked::Query { query, answer })?;
         answered.await.unwrap_or(Err(NotAnswered::Gone))
+    }
+
+    async fn save(&self, shard: ShardId, to: Member) -> Result<Saving, NotAnswered> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(shard, to, Asked::Save { answer })?;
+        let frozen = answered.await.unwrap_or(Err(NotAnswered::Gone))?;
+        saving::begin(frozen)
     }
 
     async fn command(

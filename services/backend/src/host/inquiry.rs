@@ -1,11 +1,14 @@
 //! What administrators ask: questions, a few in each turn, and commands for the log.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Weak},
+};
 
 use catena_chain::{CommandId, NotTaken};
 use catena_replicated::Input;
 use catena_shard::{Command, Query};
-use catena_transport::{Answered, Asked, Dial, NotAnswered, Reach};
+use catena_transport::{Answered, Asked, Dial, Frozen, NotAnswered, Reach};
 use tokio::sync::oneshot;
 
 use super::Host;
@@ -19,6 +22,8 @@ pub(super) struct Inquiries {
     questions: VecDeque<(Query, Answer<Answered>)>,
     commands: HashMap<CommandId, Answer<bool>>,
     next_command: u64,
+    /// As long as it is held a backup is told the state.
+    saved: Weak<()>,
 }
 
 impl Inquiries {
@@ -48,6 +53,10 @@ impl<D: Dial, R: Reach> Host<D, R> {
             Asked::Query { answer, .. } if self.inquiries.questions.len() >= QUESTIONS => {
                 let _ = answer.send(Err(NotAnswered::Full));
             }
+            Asked::Save { answer } => {
+                // Who asked may have gone.
+                let _ = answer.send(self.freeze());
+            }
             Asked::Query { query, answer } => self.inquiries.questions.push_back((query, answer)),
             Asked::Command { command, answer } => {
                 self.inquiries.next_command += 1;
@@ -57,6 +66,20 @@ impl<D: Dial, R: Reach> Host<D, R> {
                 self.handle(Input::Command { id, command });
             }
         }
+    }
+
+    /// The state for a backup: what others hear of it is committed, as in [`Host::answer_inquiries`].
+    fn freeze(&mut self) -> Result<Frozen, NotAnswered> {
+        let machine = self.replica.direct().ok_or(NotAnswered::NotServing)?;
+        if self.inquiries.saved.strong_count() > 0 {
+            return Err(NotAnswered::Full);
+        }
+        let held = Arc::new(());
+        self.inquiries.saved = Arc::downgrade(&held);
+        Ok(Frozen {
+            state: machine.shard().freeze(),
+            held,
+        })
     }
 
     /// A command of our own for the log: nobody waits for what becomes of it.

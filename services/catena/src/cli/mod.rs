@@ -1,9 +1,10 @@
 //! The command line beyond running a broker: `pub`, `sub`, `bench` and `verify`; `apply`, `get` and their like for
-//! resources; `status` and `node` for clusters; `sessions`, `retained` and `explain-access` to look into a broker.
+//! resources; `status` and `node` for clusters; `backup` and `restore`; `sessions`, `retained` and `explain-access` to look into a broker.
 //!
 //! Start reading at [`Command`]. What `pub` and `sub` share lies beside them: the connection in
 //! [`client`], its options in [`options`], the properties of MQTT 5 in [`property`].
 
+pub mod backup;
 pub mod bench;
 pub mod ca;
 mod client;
@@ -20,6 +21,7 @@ pub mod probe;
 mod property;
 pub mod pub_;
 pub mod resources;
+pub mod restore;
 pub mod retained;
 pub mod sessions;
 mod stamp;
@@ -54,6 +56,8 @@ pub enum Command {
     GatewayDrain(node::GatewayDrain),
     Sessions(sessions::Arguments),
     Retained(retained::Arguments),
+    Backup(backup::Arguments),
+    Restore(restore::Arguments),
     ExplainAccess(explain_access::Arguments),
     Trace(trace::Arguments),
     Adopt(node::Adopt),
@@ -89,6 +93,8 @@ impl Command {
             Command::GatewayDrain(arguments) => node::drain_gateway(arguments),
             Command::Sessions(arguments) => sessions::run(arguments),
             Command::Retained(arguments) => retained::run(arguments),
+            Command::Backup(arguments) => backup::run(arguments),
+            Command::Restore(arguments) => restore::run(arguments),
             Command::ExplainAccess(arguments) => explain_access::run(arguments),
             Command::Trace(arguments) => trace::run(arguments),
             Command::Adopt(arguments) => node::adopt(arguments),

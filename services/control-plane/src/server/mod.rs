@@ -1,6 +1,7 @@
 //! What is served on the port.
 
 pub mod admin;
+pub mod backups;
 pub mod certificates;
 pub mod door;
 pub mod inspect;

@@ -17,7 +17,7 @@ use catena_shard::{
     Command, ConnId, Effects, Entry, Input, Message, Op, Origin, Query, Settings, Shard, Time, op,
 };
 use catena_slots::{ShardId, SlotTable};
-use catena_transport::{Answered, Directory, Inspect, NotAnswered};
+use catena_transport::{Answered, Directory, Inspect, NotAnswered, Saving};
 use tonic::Code;
 use tonic_types::StatusExt;
 
@@ -128,6 +128,10 @@ impl Inspect for Far {
             now: shard.now().0,
             answer: shard.query(&query),
         })
+    }
+
+    async fn save(&self, _: ShardId, _: Member) -> Result<Saving, NotAnswered> {
+        Err(NotAnswered::NotServing)
     }
 
     async fn command(

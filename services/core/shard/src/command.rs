@@ -12,6 +12,7 @@ use crate::{
     home::{HomeId, Session},
     id::{ClientKey, SessionId},
     op::EndSession,
+    saved::Restore,
     shard::Shard,
 };
 
@@ -30,6 +31,8 @@ pub enum Command {
     EndSession(EndSession),
     /// To the topic's shard: the retained message that the entry `sequence` stored is forgotten. Nobody is told.
     ClearRetained { topic: ByteString, sequence: u64 },
+    /// Things of a backup, which come next in a restore.
+    Restore(Box<Restore>),
     /// Of the head's host itself: whether parts of long queues may leave memory, or have no place to go.
     PauseSpill(bool),
 }
@@ -50,6 +53,7 @@ impl Shard {
                 .retained
                 .get(topic)
                 .is_some_and(|retained| retained.sequence == *sequence),
+            Command::Restore(restore) => self.would_restore(restore),
             Command::PauseSpill(pause) => self.spill_paused != *pause,
         }
     }
@@ -74,6 +78,7 @@ impl Shard {
                 }
             }
             Command::ClearRetained { topic, .. } => self.clear_retained(topic),
+            Command::Restore(restore) => self.restore_things(restore),
             Command::PauseSpill(pause) => {
                 self.spill_paused = *pause;
                 self.spill_later();
@@ -87,7 +92,7 @@ impl Shard {
         (record.id == session).then_some((id, record))
     }
 
-    fn kick_by_administrator(&mut self, id: HomeId) {
+    pub(crate) fn kick_by_administrator(&mut self, id: HomeId) {
         let record = self.homes.get(id).and_then(|home| home.session.as_ref());
         let kick = record.and_then(|record| {
             let at = record.attached?;

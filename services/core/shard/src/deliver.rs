@@ -240,7 +240,7 @@ impl Shard {
     }
 
     /// Puts a message at the end of a reader's queue, within its limit `[F-65]`.
-    fn enqueue(&mut self, id: ReaderId, queued: Queued) {
+    pub(crate) fn enqueue(&mut self, id: ReaderId, queued: Queued) {
         let Some(reader) = self.readers.get_mut(id) else {
             return;
         };

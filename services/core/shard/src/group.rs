@@ -100,6 +100,12 @@ impl Group {
         self.queued += 1;
     }
 
+    /// Puts a message at the end of a lane.
+    pub fn wait_last(&mut self, lane: u8, waiting: Waiting) {
+        self.lanes.entry(lane).or_default().push_back(waiting);
+        self.queued += 1;
+    }
+
     /// Takes the first message of a lane.
     pub fn take(&mut self, lane: u8) -> Option<Waiting> {
         self.take_at(lane, 0)

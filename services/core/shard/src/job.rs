@@ -45,6 +45,8 @@ pub(crate) enum Job {
     },
     /// Parts of long queues are to leave memory, though no queue grows.
     Spill,
+    /// A restore takes the place of all that is there.
+    Clear { homes_done: u32 },
 }
 
 impl Shard {
@@ -96,6 +98,7 @@ impl Shard {
             Job::Dispose(id, reader) => self.dispose(id, reader),
             Job::DiscardGroup(group) => self.discard_group(group),
             Job::Spill => self.spill_more(),
+            Job::Clear { homes_done } => self.clear_all(homes_done),
             Job::GatewaysGone {
                 homes_done,
                 readers_done,

@@ -94,6 +94,11 @@ impl Queue {
         self.front.iter()
     }
 
+    /// The messages in memory at the back, when there are parts before them.
+    pub fn back_messages(&self) -> impl Iterator<Item = &Queued> {
+        self.back.iter()
+    }
+
     pub fn pop_front(&mut self) -> Option<Queued> {
         self.remove(0)
     }

@@ -74,6 +74,16 @@ impl RetainedMessages {
         self.topics.get(&TopicKey::of(topic)).copied()
     }
 
+    /// All of them, in the order of their topics.
+    pub fn iter(&self) -> impl Iterator<Item = (&TopicKey, &Retained)> {
+        self.topics.iter()
+    }
+
+    /// The first topic that has one.
+    pub fn first_topic(&self) -> Option<String> {
+        self.topics.first_key_value().map(|(key, _)| key.topic())
+    }
+
     pub fn len(&self) -> usize {
         self.topics.len()
     }

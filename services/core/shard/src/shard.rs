@@ -22,6 +22,7 @@ use crate::{
     links::{self, LinkId, Links},
     op::Op,
     reader::{ReaderId, Readers},
+    restore::Restoring,
     retained::RetainedMessages,
     segment::Segment,
     stats::Stats,
@@ -97,6 +98,8 @@ pub struct Shard {
     pub(crate) spill_has_job: bool,
     /// Wills on their way to other shards, by shard and number.
     pub(crate) wills_in_flight: BTreeMap<(ShardId, u64), HomeId>,
+    /// What a backup brings.
+    pub(crate) restoring: Restoring,
     /// Those that the host was not told of.
     #[serde(skip)]
     pub(crate) segments: Mutex<Vec<Weak<Segment>>>,
@@ -149,6 +152,7 @@ impl Shard {
             spill_has_job: false,
             segments: Mutex::default(),
             wills_in_flight: BTreeMap::new(),
+            restoring: Restoring::default(),
             index: Index::default(),
             work: 0,
             grown: Effects::default(),

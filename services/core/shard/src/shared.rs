@@ -135,7 +135,7 @@ impl Shard {
         }
     }
 
-    fn serve_group_later(&mut self, id: GroupId) {
+    pub(crate) fn serve_group_later(&mut self, id: GroupId) {
         if let Some(group) = self.groups.get_mut(id).filter(|group| !group.has_job) {
             group.has_job = true;
             self.jobs.push_back(Job::ServeGroup(id));

@@ -24,7 +24,7 @@ pub struct Unreadable(#[from] postcard::Error);
 
 /// The state at one entry, while the shard goes on. It shares the messages with it.
 #[derive(Debug)]
-pub struct Frozen(Shard);
+pub struct Frozen(pub(crate) Shard);
 
 impl Frozen {
     /// The state as bytes: equal on all replicas that applied the same entries.
@@ -90,6 +90,7 @@ impl Shard {
             spill_has_job: self.spill_has_job,
             segments: Default::default(),
             wills_in_flight: self.wills_in_flight.clone(),
+            restoring: self.restoring.clone(),
             index: Index::default(),
             work: 0,
             grown: Effects::default(),

@@ -15,6 +15,13 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct MessageId(u64);
 
+impl MessageId {
+    /// Names it among those of its shard, as long as it is there.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Stored {
     message: Arc<Message>,
@@ -91,6 +98,12 @@ impl Store {
     /// When the message of `id` expires.
     pub fn expires_at(&self, id: MessageId) -> Time {
         self.stored(id).expires_at
+    }
+
+    /// The messages that are in more than one place.
+    pub fn shared(&self) -> impl Iterator<Item = MessageId> {
+        let shared = self.messages.iter().filter(|(_, row)| row.references > 1);
+        shared.map(|(key, _)| MessageId(key))
     }
 
     /// How many messages are stored.

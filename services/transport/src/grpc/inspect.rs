@@ -1,13 +1,23 @@
 //! Questions and commands of administrators, as calls of the service Inspection.
 
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
 use catena_chain::Member;
 use catena_proto::internal::v1::{
     self as proto, inspection_client::InspectionClient, inspection_server::Inspection,
+    save_response::Said,
 };
 use catena_shard::{Command, Query};
 use catena_slots::ShardId;
-use tokio::{sync::oneshot, time::timeout};
-use tonic::{Code, Request, Response, Status};
+use futures_core::Stream;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{
     Options,
@@ -17,6 +27,7 @@ use crate::{
     carry::{Accept, DialError},
     directory::Directory,
     inspect::{Answered, Asked, Inspect, NotAnswered},
+    saving::{self, Saving},
     wire::{self, Malformed, Wire},
 };
 
@@ -128,6 +139,43 @@ impl Inspect for GrpcInspect {
         })
     }
 
+    async fn save(&self, shard: ShardId, to: Member) -> Result<Saving, NotAnswered> {
+        let request = proto::SaveRequest {
+            shard: shard.0.into(),
+        };
+        let mut told = self
+            .call(
+                shard,
+                to,
+                |mut client| async move { client.save(request).await },
+            )
+            .await?;
+        let begin = match next(&mut told).await? {
+            Said::Begin(begin) => begin,
+            _ => return Err(malformed(Malformed { what: "begin" })),
+        };
+        let (things, saved) = mpsc::channel(saving::BATCHES);
+        tokio::spawn(async move {
+            loop {
+                let part = match next(&mut told).await {
+                    Ok(Said::Saved(saved)) => wire::all(saved.things).map_err(malformed),
+                    Ok(Said::End(_)) => return,
+                    Ok(Said::Begin(_)) => Err(malformed(Malformed { what: "things" })),
+                    Err(why) => Err(why),
+                };
+                let is_over = part.is_err();
+                if things.send(part).await.is_err() || is_over {
+                    return;
+                }
+            }
+        });
+        Ok(Saving {
+            generation: begin.generation,
+            now: begin.now,
+            saved,
+        })
+    }
+
     async fn command(
         &self,
         shard: ShardId,
@@ -146,6 +194,17 @@ impl Inspect for GrpcInspect {
             .await?;
         Ok(answer.done)
     }
+}
+
+/// What comes next of a shard that is saved.
+async fn next(told: &mut Streaming<proto::SaveResponse>) -> Result<Said, NotAnswered> {
+    let part = told.message().await.map_err(|status| {
+        let said = format!("the shard stopped telling: {}", explain(&status));
+        NotAnswered::NotReached(said)
+    })?;
+    // Without its end it was cut.
+    let part = part.ok_or(NotAnswered::Gone)?;
+    part.said.ok_or(malformed(Malformed { what: "things" }))
 }
 
 /// The called side.
@@ -198,6 +257,24 @@ impl<A: Accept> Inspection for Inspecting<A> {
         }))
     }
 
+    type SaveStream = Pin<Box<dyn Stream<Item = Result<proto::SaveResponse, Status>> + Send>>;
+
+    async fn save(
+        &self,
+        request: Request<proto::SaveRequest>,
+    ) -> Result<Response<Self::SaveStream>, Status> {
+        let (answer, answered) = oneshot::channel();
+        let asked = Asked::Save { answer };
+        let frozen = self
+            .ask(request.into_inner().shard, asked, answered)
+            .await?;
+        let saving = saving::begin(frozen).map_err(|why| Status::internal(why.to_string()))?;
+        Ok(Response::new(Box::pin(Telling {
+            saving,
+            stage: Stage::Begin,
+        })))
+    }
+
     async fn command(
         &self,
         request: Request<proto::CommandRequest>,
@@ -210,5 +287,50 @@ impl<A: Accept> Inspection for Inspecting<A> {
         let asked = Asked::Command { command, answer };
         let done = self.ask(request.shard, asked, answered).await?;
         Ok(Response::new(proto::CommandResponse { done }))
+    }
+}
+
+/// What a shard tells of itself, as a stream.
+#[derive(Debug)]
+struct Telling {
+    saving: Saving,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Begin,
+    Things,
+    Over,
+}
+
+impl Stream for Telling {
+    type Item = Result<proto::SaveResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let said = match self.stage {
+            Stage::Begin => {
+                self.stage = Stage::Things;
+                Said::Begin(proto::save_response::Begin {
+                    generation: self.saving.generation,
+                    now: self.saving.now,
+                })
+            }
+            Stage::Things => match ready!(self.saving.saved.poll_recv(cx)) {
+                Some(Ok(things)) => Said::Saved(proto::SavedThings {
+                    things: wire::each(&things),
+                }),
+                Some(Err(why)) => {
+                    self.stage = Stage::Over;
+                    return Poll::Ready(Some(Err(Status::aborted(why.to_string()))));
+                }
+                None => {
+                    self.stage = Stage::Over;
+                    Said::End(proto::save_response::End {})
+                }
+            },
+            Stage::Over => return Poll::Ready(None),
+        };
+        Poll::Ready(Some(Ok(proto::SaveResponse { said: Some(said) })))
     }
 }

@@ -63,6 +63,7 @@ impl Wire for Command {
                 })
             }
             Command::PauseSpill(pause) => Kind::PauseSpill(*pause),
+            Command::Restore(restore) => Kind::Restore(restore.to_proto()),
         };
         proto::ShardCommand { kind: Some(kind) }
     }
@@ -87,6 +88,7 @@ impl Wire for Command {
                 sequence: clear.sequence,
             },
             Kind::PauseSpill(pause) => Command::PauseSpill(pause),
+            Kind::Restore(restore) => Command::Restore(Box::new(Wire::from_proto(restore)?)),
         })
     }
 }

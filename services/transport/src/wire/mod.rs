@@ -9,6 +9,7 @@ mod hot;
 mod inspection;
 mod link;
 mod op;
+mod saved;
 
 pub use self::bytes::{
     decode_entry, decode_envelope, decode_from_origin, decode_to_origin, encode_entry,
@@ -51,12 +52,12 @@ fn required<T: Wire>(what: &'static str, part: Option<T::Proto>) -> Result<T, Ma
 }
 
 /// All of a list, as they are sent.
-fn each<T: Wire>(list: &[T]) -> Vec<T::Proto> {
+pub(crate) fn each<T: Wire>(list: &[T]) -> Vec<T::Proto> {
     list.iter().map(T::to_proto).collect()
 }
 
 /// All of a list that was received.
-fn all<T: Wire, C: FromIterator<T>>(list: Vec<T::Proto>) -> Result<C, Malformed> {
+pub(crate) fn all<T: Wire, C: FromIterator<T>>(list: Vec<T::Proto>) -> Result<C, Malformed> {
     list.into_iter().map(T::from_proto).collect()
 }
 

@@ -13,8 +13,8 @@ use catena_link::Batch;
 use catena_mqtt::{Filter, QoS, ReasonCode, packet::RetainHandling};
 use catena_replicated::{Entry, Envelope, FromOrigin, Message as ChainMessage, ToOrigin};
 use catena_shard::{
-    ClientKey, Command, ConnId, Effect, Message, Op, Origin, SessionId, Settings, SharedStrategy,
-    Time, Who, Will,
+    ClientKey, Command, ConnId, Effect, Message, Op, Origin, Restore, Saved, SessionId, Settings,
+    SharedStrategy, Time, Who, Will,
     effect::{
         Accepted, AlsoAttach, Attached, Connected, Deliver, Held, Kick, Published, Pubrel,
         Recorded, Released, SubscribeResult, Subscribed, Target, Unsubscribed,
@@ -24,6 +24,8 @@ use catena_shard::{
         Publish, PublishWill, Release, Replay, Subscribe, Subscription, SubscriptionOptions,
         Touched, Unsubscribe,
     },
+    query::Named,
+    saved::{Body, Delivery, SavedSession, SharedId},
 };
 use catena_slots::{SLOTS, ShardId, SlotTable};
 use proptest::{collection::vec, option, prelude::*};
@@ -197,6 +199,106 @@ fn command() -> impl Strategy<Value = Command> {
         (Just("a/b".into()), number())
             .prop_map(|(topic, sequence)| Command::ClearRetained { topic, sequence }),
         any::<bool>().prop_map(Command::PauseSpill),
+        (
+            0..1u64 << 60,
+            0..1u64 << 60,
+            any::<(bool, bool)>(),
+            vec(saved(), 0..4)
+        )
+            .prop_map(|(id, number, (is_clearing, is_last), things)| {
+                Command::Restore(Box::new(Restore {
+                    id,
+                    number,
+                    is_clearing,
+                    is_last,
+                    things,
+                }))
+            }),
+    ]
+}
+
+fn named() -> impl Strategy<Value = Named> {
+    (client(), session()).prop_map(|(client, session)| Named { client, session })
+}
+
+fn shared() -> impl Strategy<Value = SharedId> {
+    (shard(), any::<u64>()).prop_map(|(shard, number)| SharedId { shard, number })
+}
+
+fn body() -> impl Strategy<Value = Body> {
+    prop_oneof![
+        (message(), any::<u64>()).prop_map(|(message, at)| Body::Whole {
+            message,
+            expires_at: Time(at),
+        }),
+        (shared(), "[a-z/]{1,9}").prop_map(|(id, topic)| Body::Shared {
+            id,
+            topic: topic.into(),
+        }),
+    ]
+}
+
+fn delivery() -> impl Strategy<Value = Delivery> {
+    (body(), qos(), any::<bool>(), vec(subscription_id(), 0..3)).prop_map(
+        |(body, qos, retain, subscription_ids)| Delivery {
+            body,
+            qos,
+            retain,
+            subscription_ids,
+        },
+    )
+}
+
+fn saved() -> impl Strategy<Value = Saved> {
+    prop_oneof![
+        (shared(), message(), any::<u64>()).prop_map(|(id, message, at)| Saved::Message {
+            id,
+            message,
+            expires_at: Time(at),
+        }),
+        body().prop_map(Saved::Retained),
+        (
+            (string(), session(), option::of(string())),
+            (any::<u32>(), any::<u8>(), option::of(any::<u64>()))
+        )
+            .prop_map(|((client_id, id, principal), (expiry, protocol, left))| {
+                Saved::Session(Box::new(SavedSession {
+                    client_id,
+                    id,
+                    principal,
+                    expiry,
+                    protocol,
+                    left,
+                }))
+            }),
+        (named(), filter(), options(), any::<bool>()).prop_map(|(of, filter, options, is_owed)| {
+            Saved::Subscription {
+                of,
+                subscription: Subscription { filter, options },
+                is_owed,
+            }
+        }),
+        (named(), any::<u16>(), option::of(delivery())).prop_map(|(of, packet_id, delivery)| {
+            Saved::InFlight {
+                of,
+                packet_id,
+                delivery,
+            }
+        }),
+        (named(), delivery()).prop_map(|(of, delivery)| Saved::Queued { of, delivery }),
+        (named(), shard(), any::<u16>()).prop_map(|(of, shard, packet_id)| Saved::Inbound {
+            of,
+            shard,
+            packet_id,
+        }),
+        (filter(), body()).prop_map(|(filter, body)| Saved::Grouped { filter, body }),
+        (string(), message(), any::<u32>(), any::<u64>()).prop_map(
+            |(client_id, message, delay, left)| Saved::Will {
+                client_id,
+                will: Will { message, delay },
+                left,
+            }
+        ),
     ]
 }
 

@@ -10,6 +10,7 @@ pub mod get;
 mod kind;
 mod refusal;
 mod shown;
+pub use shown::value;
 mod table;
 
 use std::path::PathBuf;

@@ -6,7 +6,7 @@ use catena_chain::Member;
 use catena_membership::Cluster;
 use catena_shard::{Answer, Command, Query};
 use catena_slots::{ShardId, SlotTable};
-use catena_transport::{Answered, Directory, Inspect, NotAnswered};
+use catena_transport::{Answered, Directory, Inspect, NotAnswered, Saving};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -61,6 +61,12 @@ impl Shards {
     /// Asks the tail of a shard.
     pub async fn query(&self, shard: ShardId, query: Query) -> Result<Answered, Status> {
         let ask = |to| self.way.query(shard, to, query.clone());
+        Ok(self.ask(shard, End::Tail, ask).await?.0)
+    }
+
+    /// Asks the tail of a shard for all that lasts.
+    pub async fn save(&self, shard: ShardId) -> Result<Saving, Status> {
+        let ask = |to| self.way.save(shard, to);
         Ok(self.ask(shard, End::Tail, ask).await?.0)
     }
 

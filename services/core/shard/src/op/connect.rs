@@ -367,6 +367,19 @@ impl Shard {
         }
     }
 
+    /// The session has no will any more.
+    pub(crate) fn forget_will(&mut self, id: HomeId) {
+        let home = self.homes.get_mut(id);
+        let Some(session) = home.and_then(|home| home.session.as_mut()) else {
+            return;
+        };
+        if let Some(due) = session.will_due.take() {
+            self.timers.cancel(due, Timer::Home(id));
+        }
+        let will = session.will.take();
+        self.account.remove(will_weight(&will));
+    }
+
     fn publish_will_of(&mut self, id: HomeId) {
         let Some(session) = self
             .homes

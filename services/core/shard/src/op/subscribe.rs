@@ -55,15 +55,8 @@ impl Shard {
             return refused(ReasonCode::QuotaExceeded);
         }
         let filter = if existed { filter.clone() } else { own(filter) };
-        reader.subscriptions.insert(filter.clone(), *options);
-        if !existed {
-            self.account
-                .add(filter.full().len() as u64 + SUBSCRIPTION_BYTES);
-        }
-        if filter.share().is_some() {
-            self.join_group(id, &filter, *options);
-        } else {
-            self.index.subscribe(&filter, id, *options);
+        self.add_subscription(id, &filter, *options);
+        if filter.share().is_none() {
             let wanted = match options.retain_handling {
                 RetainHandling::Send => true,
                 RetainHandling::SendIfNew => !existed,
@@ -81,6 +74,28 @@ impl Shard {
             QoS::ExactlyOnce => ReasonCode::GrantedQos2,
         };
         SubscribeResult { reason, existed }
+    }
+
+    /// Adds a subscription, or changes its options.
+    pub(crate) fn add_subscription(
+        &mut self,
+        id: ReaderId,
+        filter: &Filter,
+        options: SubscriptionOptions,
+    ) {
+        let Some(reader) = self.readers.get_mut(id) else {
+            return;
+        };
+        let old = reader.subscriptions.insert(filter.clone(), options);
+        if old.is_none() {
+            self.account
+                .add(filter.full().len() as u64 + SUBSCRIPTION_BYTES);
+        }
+        if filter.share().is_some() {
+            self.join_group(id, filter, options);
+        } else {
+            self.index.subscribe(filter, id, options);
+        }
     }
 
     fn join_group(&mut self, id: ReaderId, filter: &Filter, options: SubscriptionOptions) {
@@ -106,7 +121,12 @@ impl Shard {
     }
 
     /// Begins the walk over the retained messages of a filter `[F-34]`.
-    fn begin_cursor(&mut self, id: ReaderId, filter: &Filter, options: &SubscriptionOptions) {
+    pub(crate) fn begin_cursor(
+        &mut self,
+        id: ReaderId,
+        filter: &Filter,
+        options: &SubscriptionOptions,
+    ) {
         let as_of = self.sequence;
         let Some(reader) = self.readers.get_mut(id) else {
             return;
@@ -126,7 +146,7 @@ impl Shard {
         self.cursors += 1;
     }
 
-    fn end_cursor(&mut self, id: ReaderId, filter: &Filter) {
+    pub(crate) fn end_cursor(&mut self, id: ReaderId, filter: &Filter) {
         let Some(reader) = self.readers.get_mut(id) else {
             return;
         };
