@@ -10,6 +10,16 @@ pub mod internal {
     }
 }
 
+/// The version of what processes say to each other. It rises with a change that the version before does not understand, at most by one
+/// from release to release.
+pub const PROTOCOL: u32 = 1;
+
+/// Whether processes of this version work with one of version `other`: of the same, the one before and the one behind, so that a cluster
+/// is upgraded process by process in any order. Who does not say his version has 0.
+pub const fn understands(other: u32) -> bool {
+    other.abs_diff(PROTOCOL) <= 1
+}
+
 /// What administrators and their programs use. It only grows.
 pub mod admin {
     pub mod v1 {

@@ -148,6 +148,7 @@ impl ControlPlane {
         let request = proto::RegisterGatewayRequest {
             name: registration.name.clone(),
             process: process_bytes(registration.process),
+            protocol: catena_proto::PROTOCOL,
         };
         let mut turn = self.endpoints.turn();
         let mut failures = Failures::default();
@@ -251,6 +252,7 @@ impl NodeRegistration {
             zone: self.zone.clone(),
             addresses: self.addresses.clone(),
             process: process_bytes(self.process),
+            protocol: catena_proto::PROTOCOL,
             kept: self.kept.iter().map(crate::wire::kept_message).collect(),
         }
     }

@@ -73,7 +73,12 @@ impl proto::membership_server::Membership for Service {
         request: Request<proto::RegisterGatewayRequest>,
     ) -> Result<Response<proto::RegisterGatewayResponse>, Status> {
         let peer = only(&request, &[Role::Gateway])?;
-        let proto::RegisterGatewayRequest { name, process } = request.into_inner();
+        let proto::RegisterGatewayRequest {
+            name,
+            process,
+            protocol,
+        } = request.into_inner();
+        check_protocol(protocol)?;
         let process = process_of(&process)?;
         check_text("name", &name)?;
         named(&peer, Role::Gateway, &name)?;
@@ -366,6 +371,18 @@ fn out_of_contact() -> Status {
     Status::unavailable("this replica of the control plane is out of contact with its store")
 }
 
+/// Whether a process speaks as we do, or did one version ago, or will in the next.
+fn check_protocol(protocol: u32) -> Result<(), Status> {
+    if catena_proto::understands(protocol) {
+        return Ok(());
+    }
+    let ours = catena_proto::PROTOCOL;
+    Err(Status::failed_precondition(format!(
+        "this process speaks version {protocol} of the cluster's protocols and the control plane version {ours}, which differ by more than one: \
+         go through each minor version"
+    )))
+}
+
 /// Who registers.
 pub fn newcomer(
     registration: Option<proto::NodeRegistration>,
@@ -373,6 +390,7 @@ pub fn newcomer(
     let registration =
         registration.ok_or_else(|| Status::invalid_argument("registration: it is missing"))?;
     check_text("name", &registration.name)?;
+    check_protocol(registration.protocol)?;
     if registration.addresses.len() > ADDRESSES_MAX {
         return Err(Status::invalid_argument("addresses: more than 256"));
     }

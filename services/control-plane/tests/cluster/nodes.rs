@@ -47,6 +47,7 @@ async fn registers_in_order(store: Arc<dyn Store>) {
         addresses: vec![],
         process: 1_u128.to_be_bytes().to_vec().into(),
         kept: vec![],
+        protocol: catena_proto::PROTOCOL,
     };
     let request = proto::RegisterNodeRequest {
         registration: Some(late.clone()),
@@ -68,6 +69,50 @@ async fn registers_in_order(store: Arc<dyn Store>) {
         .await
         .unwrap()
         .unwrap();
+    server.shutdown().await;
+}
+
+// An upgrade would end with processes that do not understand each other, or all of them would have to stop for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_of_one_version_more_or_less_are_taken_and_of_others_refused() {
+    let (_directory, store) = embedded().await;
+    let server = start(store, broker(1, 1, NEVER)).await;
+    let mut raw = MembershipClient::connect(server.endpoint()).await.unwrap();
+    let ours = catena_proto::PROTOCOL;
+    let versions = [ours - 1, ours, ours + 1, ours + 2, ours + 9, u32::MAX];
+    for (number, protocol) in (1_u128..).zip(versions) {
+        let node = proto::RegisterNodeRequest {
+            registration: Some(proto::NodeRegistration {
+                name: format!("n{number}"),
+                zone: None,
+                addresses: vec!["127.0.0.1:9".to_owned()],
+                process: number.to_be_bytes().to_vec().into(),
+                kept: vec![],
+                protocol,
+            }),
+        };
+        let gateway = proto::RegisterGatewayRequest {
+            name: format!("g{number}"),
+            process: number.to_be_bytes().to_vec().into(),
+            protocol,
+        };
+        let node = raw.register_node(node).await.map(drop);
+        let gateway = raw.register_gateway(gateway).await.map(drop);
+        for (who, answer) in [("node", node), ("gateway", gateway)] {
+            if protocol.abs_diff(ours) <= 1 {
+                assert!(answer.is_ok(), "{who} {protocol}: {answer:?}");
+                continue;
+            }
+            let refused = answer.unwrap_err();
+            assert_eq!(refused.code(), Code::FailedPrecondition, "{who} {protocol}");
+            let said = refused.message();
+            assert!(
+                said.contains(&format!("version {protocol}"))
+                    && said.contains("each minor version"),
+                "{said}"
+            );
+        }
+    }
     server.shutdown().await;
 }
 

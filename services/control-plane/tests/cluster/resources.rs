@@ -524,6 +524,7 @@ async fn a_listener_shows_how_its_ports_are_on_each_gateway() {
     let register = RegisterGatewayRequest {
         name: "gateway-0".to_owned(),
         process: process.clone().into(),
+        protocol: catena_proto::PROTOCOL,
     };
     let registered = members.register_gateway(register).await.unwrap();
     let incarnation = registered.into_inner().incarnation;

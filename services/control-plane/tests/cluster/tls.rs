@@ -152,6 +152,7 @@ fn asks(name: &str) -> proto::RegisterNodeRequest {
             addresses: registration.addresses,
             process: registration.process.to_be_bytes().to_vec().into(),
             kept: Vec::new(),
+            protocol: catena_proto::PROTOCOL,
         }),
     }
 }
@@ -273,6 +274,7 @@ async fn nobody_plays_another_role_or_goes_by_another_name() {
     assert!(as_backend.register_node(asks("backend-0")).await.is_ok());
     let asks_gateway = |name: &str| proto::RegisterGatewayRequest {
         name: name.to_owned(),
+        protocol: catena_proto::PROTOCOL,
         process: process_token().to_be_bytes().to_vec().into(),
     };
     denied(
