@@ -101,7 +101,8 @@ async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<Exi
     let directory = Directory::default();
     let cluster = relay(control_plane.watch(), directory.clone());
     health.has("registration");
-    diagnostics::follow(cluster.clone(), tell, logs);
+    let secrets = Secrets::open(settings.secrets_dir.clone());
+    diagnostics::follow(cluster.clone(), tell, logs, secrets);
     diagnostics.registry.add(Replicas {
         pulse: pulse.clone(),
         cluster: cluster.clone(),

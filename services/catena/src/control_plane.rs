@@ -18,6 +18,7 @@ use catena_runtime::{
     shutdown::Signals,
     telemetry::{self, Logs},
 };
+use catena_secrets::Secrets;
 use tracing::{info, warn};
 
 pub use self::settings::Arguments;
@@ -69,7 +70,8 @@ async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<Exi
         traffic: own.traffic.clone(),
     };
     let control_plane = ControlPlane::start(store, options).await?;
-    diagnostics::follow(control_plane.told(), tell, logs);
+    let secrets = Secrets::open(settings.secrets_dir.clone());
+    diagnostics::follow(control_plane.told(), tell, logs, secrets);
     if !settings.manifests.is_empty() {
         let applied = tokio::select! {
             applied = settings.manifests.apply(control_plane.catalogue(), &settings.broker) => Some(applied),

@@ -92,7 +92,7 @@ async fn run_until_stopped(
         settings,
     };
     gateway.carry_passports();
-    diagnostics::follow(gateway.cluster.clone(), tell, logs);
+    diagnostics::follow(gateway.cluster.clone(), tell, logs, gateway.secrets.clone());
     let authenticators = Authenticators(gateway.means.clone());
     gateway.diagnostics.registry.add(authenticators);
     let mut lives = std::pin::pin!(gateway.live(ports));

@@ -93,7 +93,8 @@ async fn run_until_stopped(
             return Ok(ExitCode::SUCCESS);
         }
     };
-    diagnostics::follow(members.cluster.clone(), tell, logs);
+    let secrets = Secrets::open(settings.secrets_dir.clone());
+    diagnostics::follow(members.cluster.clone(), tell, logs, secrets);
     registry.add(Replicas {
         pulse: members.pulse.clone(),
         cluster: members.cluster.clone(),

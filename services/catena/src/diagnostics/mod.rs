@@ -9,6 +9,7 @@ pub mod gateway;
 pub mod options;
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
@@ -17,6 +18,7 @@ use anyhow::Context;
 use catena_membership::Cluster;
 use catena_resources::broker::Diagnostics as Wanted;
 use catena_runtime::telemetry::Logs;
+use catena_secrets::Secrets;
 use catena_telemetry::{
     Health, Registry,
     otlp::{self, Identity},
@@ -25,6 +27,7 @@ use catena_telemetry::{
     traces::sampler::Tracing,
 };
 use tokio::sync::watch;
+use tracing::warn;
 
 pub use self::options::{Address, DiagnosticsOptions};
 
@@ -123,24 +126,97 @@ pub fn follow(
     mut cluster: watch::Receiver<Arc<Cluster>>,
     tell: watch::Sender<Wanted>,
     mut logs: Logs,
+    secrets: Secrets,
 ) {
     tokio::spawn(async move {
+        let (mut changed, mut problem) = (secrets.changed(), None);
         loop {
             let now = {
                 let cluster = cluster.borrow_and_update();
                 (cluster.version > 0).then(|| cluster.broker.diagnostics.clone())
             };
-            if let Some(now) = now {
+            if let Some(mut now) = now {
                 logs.follow(&now.logs.level);
+                changed.mark_unchanged();
+                let wrong = with_secret(&mut now, &secrets).err();
+                if let Some(wrong) = wrong.as_ref().filter(|_| wrong != problem) {
+                    warn!(reason = wrong, "nothing is sent to the collector");
+                }
+                problem = wrong;
                 tell.send_if_modified(|before| {
                     let is_new = *before != now;
                     *before = now;
                     is_new
                 });
             }
-            if cluster.changed().await.is_err() {
+            let is_told = tokio::select! {
+                told = cluster.changed() => told.is_ok(),
+                Ok(()) = changed.changed() => true,
+            };
+            if !is_told {
                 return tell.closed().await;
             }
         }
     });
+}
+
+/// Puts headers that are in a secret to the others. Without it nothing is sent: the collector would take us for somebody else.
+fn with_secret(wanted: &mut Wanted, secrets: &Secrets) -> Result<(), String> {
+    let Some(collector) = &mut wanted.opentelemetry else {
+        return Ok(());
+    };
+    let Some(name) = collector.headers_secret_ref.take() else {
+        return Ok(());
+    };
+    let values = secrets.all(&name);
+    let mut more = BTreeMap::new();
+    for (key, value) in &values {
+        let text = value.as_text().map(|text| text.trim_end_matches('\n'));
+        match text.filter(|text| !text.chars().any(char::is_control)) {
+            Some(text) => more.insert(key.clone(), text.to_owned()),
+            None => {
+                wanted.opentelemetry = None;
+                wanted.metrics.opentelemetry_collector_address = None;
+                return Err(format!("{name}/{key} is no header"));
+            }
+        };
+    }
+    if more.is_empty() {
+        wanted.opentelemetry = None;
+        wanted.metrics.opentelemetry_collector_address = None;
+        return Err(format!("there is no secret {name:?}, or it is empty"));
+    }
+    let is_said = |key: &String| more.keys().any(|name| name.eq_ignore_ascii_case(key));
+    collector.headers.retain(|key, _| !is_said(key));
+    collector.headers.extend(more);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // A collector that asks for a token would get nothing, or the token would have to stand in a manifest.
+    #[test]
+    fn headers_of_a_secret_count_and_without_it_nothing_is_sent() {
+        let directory = tempfile::tempdir().unwrap();
+        let secrets = Secrets::open(Some(directory.path().to_owned()));
+        let wanted = || {
+            let text = serde_json::json!({"opentelemetry": {
+                "endpoint": "http://c:4317", "headers": {"X-Key": "old", "x-other": "stays"}, "headersSecretRef": "collector",
+            }});
+            serde_json::from_value::<Wanted>(text).unwrap()
+        };
+        let mut now = wanted();
+        assert!(with_secret(&mut now, &secrets).is_err());
+        assert_eq!(now.opentelemetry, None);
+        secrets.put("collector", "x-key", b"new\n").unwrap();
+        secrets.look();
+        let mut now = wanted();
+        with_secret(&mut now, &secrets).unwrap();
+        let headers = now.opentelemetry.unwrap().headers;
+        let expected = [("x-key", "new"), ("x-other", "stays")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(headers, BTreeMap::from(expected));
+    }
 }

@@ -62,6 +62,9 @@ pub struct OpenTelemetry {
     /// Sent with each request. They are kept with the manifest: no place for passwords.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// A secret with more headers: its keys are their names. They count before those of the same name in `headers`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers_secret_ref: Option<String>,
     /// How often metrics are sent.
     #[serde(default = "otlp_interval")]
     pub interval: GoDuration,

@@ -68,6 +68,9 @@ impl Rules for OpenTelemetry {
         let endpoint = form::url(&self.endpoint, &["http", "https"]);
         problems.check(&format!("{at}.endpoint"), endpoint);
         crate::rules::headers(&self.headers, &format!("{at}.headers"), problems);
+        let secret = self.headers_secret_ref.as_ref();
+        let at_secret = format!("{at}.headersSecretRef");
+        optional(secret, at_secret, problems, form::secret_name);
         if self.interval.0.is_zero() {
             let reason = format!("{}: must be longer than nothing", self.interval);
             problems.rule(&format!("{at}.interval"), reason);
