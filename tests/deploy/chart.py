@@ -28,6 +28,8 @@ BROUGHT = {
     "external-etcd": {"etcd-client", "etcd-user"},
     "cert-manager": {"secure-server", "users", "login-ca", "auth-ca", "broker-client", "auth-headers", "test-user"},
     "node-port": {"server"},
+    "persistence": {"disk-key"},
+    "persistence-plain": {"collector-headers"},
 }
 LONG = "0123456789-a-name-that-is-as-long-as-helm-allows-it-x"
 # What is refused, and what the refusal has to speak of.
@@ -159,6 +161,60 @@ def check_pods(name, things):
                 problem(where, "has less time to end than the process takes")
 
 
+def check_disks(name, things):
+    """Backends keep what they are to keep on volumes of their own, find the key for it, and wait for their chains before they end."""
+    broker = next(resource for resource in resources(things) if resource["kind"] == "Broker")["spec"]
+    disk, buffer = broker.get("persistence") or {}, broker.get("diskBackedMessageBuffer") or {}
+    for thing, labels, spec in pods(things):
+        if labels.get("app.kubernetes.io/component") != "backend" or thing["kind"] == "Pod":
+            continue
+        where = f"{name}: {called(thing)}"
+        container = spec["containers"][0]
+        given = dict(word.split("=", 1) for word in container["args"] if "=" in word)
+        mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+        claims = {claim["metadata"]["name"]: claim["spec"] for claim in thing["spec"].get("volumeClaimTemplates", [])}
+        volumes = {volume["name"]: volume for volume in spec["volumes"]}
+        data = mounts.get(given.get("--data-dir"), {}).get("name")
+        if not data:
+            problem(where, "has no volume for --data-dir")
+        elif ("maxSize" in disk) != (data in claims):
+            problem(where, f"keeps its state in {claims.get(data) or volumes.get(data)} with persistence {disk}")
+        elif data in claims:
+            asked = {**(disk.get("persistentVolumeClaimSpec") or {})}
+            if any(claims[data].get(field) != value for field, value in asked.items()) or not claims[data]["resources"]["requests"]["storage"]:
+                problem(where, f"claims {claims[data]} for {disk}")
+        place = mounts.get(given.get("--buffer-dir"), {}).get("name")
+        if ("maxSize" in buffer) != (place is not None):
+            problem(where, f"has {place} for --buffer-dir with {buffer}")
+        if place and buffer.get("ephemeralVolumeClaimSpec") and "ephemeral" not in volumes[place]:
+            problem(where, f"keeps long queues in {volumes[place]}")
+        key = (disk.get("encryption") or {}).get("keySecretRef")
+        if key:
+            mount = mounts.get(f"{given.get('--secrets-dir')}/{key}", {}).get("name")
+            if not mount or volumes[mount].get("secret", {}).get("secretName") != key:
+                problem(where, f"does not find the key {key}")
+        command = container["lifecycle"]["preStop"]["exec"]["command"]
+        wait = int(next(word for word in command if word.startswith("--wait=")).split("=")[1])
+        if command[:3] != ["catena", "health", "--may-leave"] or not {word.split("=")[0] for word in command[2:]} <= flags("health"):
+            problem(where, f"catena has no {' '.join(command)}")
+        if wait + 12 > spec["terminationGracePeriodSeconds"]:
+            problem(where, f"waits {wait} s of {spec['terminationGracePeriodSeconds']} for its chains, and needs 10 to leave them")
+
+
+def check_collector(name, things):
+    """All pods of the broker find the headers for the collector."""
+    broker = next(resource for resource in resources(things) if resource["kind"] == "Broker")["spec"]
+    secret = ((broker.get("diagnostics") or {}).get("opentelemetry") or {}).get("headersSecretRef")
+    for thing, labels, spec in pods(things):
+        container = spec["containers"][0]
+        if not secret or thing["kind"] == "Pod" or container["args"][0] not in ("gateway", "backend", "control-plane"):
+            continue
+        mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+        directories = [word.split("=")[1] for word in container["args"] if word.startswith("--secrets-dir=")]
+        if len(directories) != 1 or f"{directories[0]}/{secret}" not in mounts:
+            problem(f"{name}: {called(thing)}", f"does not find {secret} in {directories}")
+
+
 def check_network(name, things):
     """Services and policies lead to ports that pods have."""
     for thing in things:
@@ -249,6 +305,10 @@ def check_compose():
     for name, service in compose["services"].items():
         if "catena" in service["image"]:
             role, *words = service["command"]
+            if role == "ca":
+                role, words = f"ca {words[0]}", words[1:]
+            elif "off" in words or "--internal-tls" not in words:
+                problem(f"compose: {name}", "speaks plain text")
             for word in words:
                 if word.startswith("--") and word not in flags(role):
                     problem(f"compose: {name}", f"catena {role} has no {word}")
@@ -290,7 +350,7 @@ def check_taken(name, things):
 
 def check_authority(name, things):
     """The CA of the pods is one that the broker takes, and only the control plane and those who make tokens have its key."""
-    mode = "Off" if name == "no-tls" else "CsiDriver" if name == "csi" else "OwnCa"
+    mode = "Off" if name in ("no-tls", "persistence-plain") else "CsiDriver" if name == "csi" else "OwnCa"
     (ca,) = [thing for thing in things if thing["kind"] == "Secret" and thing["metadata"]["name"].endswith("-internal-ca")] or (None,)
     if (ca is not None) != (mode == "OwnCa"):
         return problem(name, f"has {'a' if ca else 'no'} CA of the pods with {mode}")
@@ -383,6 +443,8 @@ def main():
         if not things:
             continue
         check_pods(name, things)
+        check_disks(name, things)
+        check_collector(name, things)
         check_network(name, things)
         check_size(name, things, values)
         check_flags(name, things)

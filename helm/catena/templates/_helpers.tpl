@@ -288,10 +288,15 @@ livenessProbe: {httpGet: {path: /healthz, port: metrics}, periodSeconds: 10, tim
 {{- end -}}
 {{- end -}}
 
+{{/* The secret with headers for an OpenTelemetry collector, if there is one. */}}
+{{- define "catena.collectorSecret" -}}
+{{- (((.Values.broker.diagnostics | default dict).opentelemetry | default dict).headersSecretRef) | default "" -}}
+{{- end -}}
+
 {{/* Names of secrets and config maps that gateways need, as {secrets: [], configMaps: [], either: []}. */}}
 {{- define "catena.brought" -}}
 {{- $root := . -}}
-{{- $secrets := .Values.secrets -}}{{- $maps := .Values.configMaps -}}{{- $either := list -}}
+{{- $secrets := .Values.secrets -}}{{- with include "catena.collectorSecret" . -}}{{- $secrets = append $secrets . -}}{{- end -}}{{- $maps := .Values.configMaps -}}{{- $either := list -}}
 {{- range $listener := .Values.listeners -}}{{- range $port := $listener.spec.ports -}}
 {{- if include "catena.isAutomatic" $port -}}
 {{- $secrets = append $secrets (include "catena.portSecret" (dict "root" $root "listener" $listener "port" $port)) -}}

@@ -12,6 +12,8 @@ use std::{
 #[derive(Debug, Clone, Default)]
 pub struct Health {
     missing: Arc<Mutex<BTreeMap<&'static str, String>>>,
+    /// Why the process should stay for now, though it is told to end.
+    needed: Arc<Mutex<Option<String>>>,
 }
 
 impl Health {
@@ -36,6 +38,20 @@ impl Health {
         }
         let lines = missing.iter().map(|(part, what)| format!("{part}: {what}"));
         Err(lines.collect::<Vec<_>>().join("\n"))
+    }
+
+    /// Others lack something as long as this process stays: `None` for nothing.
+    pub fn needed_for(&self, what: Option<String>) {
+        *self.needed.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    /// `Ok` when the process may end without others being short of something.
+    ///
+    /// # Errors
+    /// What it is needed for.
+    pub fn may_leave(&self) -> Result<(), String> {
+        let needed = self.needed.lock().unwrap_or_else(PoisonError::into_inner);
+        needed.clone().map_or(Ok(()), Err)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, String>> {

@@ -1,4 +1,5 @@
-//! The port at which the process says how it is: `/metrics` for Prometheus, `/healthz` and `/readyz` for probes.
+//! The port at which the process says how it is: `/metrics` for Prometheus, `/healthz` and `/readyz` for probes, and `/leavez` for
+//! whoever is about to end it.
 //!
 //! Whoever reaches the port may ask. What it tells are numbers and names of shards, never topics, clients or payloads. It is
 //! served by the process's main thread, beside and not on those that carry messages.
@@ -102,10 +103,17 @@ impl Served {
                     format!("not ready\n{missing}\n"),
                 ),
             },
-            "/" => text(StatusCode::OK, "/metrics\n/healthz\n/readyz\n"),
+            "/leavez" => match self.health.may_leave() {
+                Ok(()) => text(StatusCode::OK, "may leave\n"),
+                Err(needed) => text(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    format!("needed\n{needed}\n"),
+                ),
+            },
+            "/" => text(StatusCode::OK, "/metrics\n/healthz\n/readyz\n/leavez\n"),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "there are /metrics, /healthz and /readyz\n",
+                "there are /metrics, /healthz, /readyz and /leavez\n",
             ),
         }
     }

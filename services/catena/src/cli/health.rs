@@ -1,6 +1,10 @@
-//! `catena health`: whether a process lives, or is ready; for probes of containers, which have no other program.
+//! `catena health`: whether a process lives, is ready, or may end; for probes of containers, which have no other program.
 
-use std::{net::SocketAddr, process::ExitCode, time::Duration};
+use std::{
+    net::SocketAddr,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -11,16 +15,33 @@ use tokio::net::TcpStream;
 /// Bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// Ask a process whether it lives, or whether it is ready
+/// How long after a no it is asked again.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// Ask a process whether it lives, whether it is ready, or whether it may end
 ///
 /// Ends with 0 for yes and with 1 for no; then it says what is missing. Ready is a gateway that is registered and has its
 /// ports, a backend that has all replicas that its chains name, or gets them, and a control plane that reaches its store.
+///
+/// A backend may end when each chain of which it is a member has all of its replicas and none that still catches up, so that those who stay
+/// have everything. In Kubernetes a backend's preStop waits for that:
+///
+///   catena health --may-leave --wait 15
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 #[group(skip)]
 pub struct Arguments {
     /// Ask whether it is ready, not only whether it lives
     #[arg(long)]
     ready: bool,
+
+    /// Ask whether it may end without its chains being short of replicas
+    #[arg(long, conflicts_with = "ready")]
+    may_leave: bool,
+
+    /// Ask again until the answer is yes, for so many seconds at most
+    #[arg(long, value_name = "SECONDS", default_value = "0")]
+    wait: u64,
 
     /// Where the process serves its metrics
     #[arg(
@@ -44,15 +65,24 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let path = if arguments.ready {
-        "/readyz"
-    } else {
-        "/healthz"
+    let path = match (arguments.ready, arguments.may_leave) {
+        (true, _) => "/readyz",
+        (_, true) => "/leavez",
+        _ => "/healthz",
     };
     let within = Duration::from_secs(arguments.timeout.max(1));
     let answer = runtime.block_on(async {
-        let asked = tokio::time::timeout(within, ask(arguments.address, path)).await;
-        asked.unwrap_or_else(|_| anyhow::bail!("no answer within {} s", within.as_secs()))
+        let deadline = Instant::now() + Duration::from_secs(arguments.wait);
+        loop {
+            let asked = tokio::time::timeout(within, ask(arguments.address, path)).await;
+            let late = |_| anyhow::bail!("no answer within {} s", within.as_secs());
+            let answer = asked.unwrap_or_else(late);
+            let is_yes = matches!(&answer, Ok((StatusCode::OK, _)));
+            if is_yes || Instant::now() >= deadline {
+                return answer;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
     });
     let (status, said) = answer.map_err(|error| {
         let address = arguments.address;

@@ -143,12 +143,37 @@ pub fn watch_readiness(
                 None => health.has(PART),
                 Some(missing) => health.misses(PART, missing),
             }
+            health.needed_for(needed(me, &cluster.borrow()));
             tokio::time::sleep(LOOK).await;
         }
     });
 }
 
 const LOOK: std::time::Duration = std::time::Duration::from_millis(250);
+
+/// What this backend is needed for: chains of which it is a member, and that are short of replicas without it being gone.
+fn needed(me: Incarnation, cluster: &Cluster) -> Option<String> {
+    let wanted = usize::from(cluster.broker.cardinality.backend_chain.redundancy_factor);
+    let ours = cluster.chains.iter().filter(|(_, chain)| {
+        let mut members = chain.chain.iter();
+        members.any(|member| member.incarnation == me)
+    });
+    let short: Vec<String> = ours
+        .filter(|(_, chain)| chain.chain.len() < wanted || chain.learner.is_some())
+        .map(|(shard, chain)| {
+            let catching_up = match chain.learner {
+                Some(_) => ", and one that catches up",
+                None => "",
+            };
+            let count = chain.chain.len();
+            format!(
+                "shard {} has {count} of {wanted} replicas{catching_up}",
+                shard.0
+            )
+        })
+        .collect();
+    (!short.is_empty()).then(|| short.join("\n"))
+}
 
 fn missing(me: Incarnation, pulse: &Pulse, cluster: &Cluster) -> Option<String> {
     if cluster.layout.is_none() {
