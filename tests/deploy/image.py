@@ -150,8 +150,8 @@ def runs_alone(docker):
     docker("rm", name)
 
 
-def cluster_survives(docker):
-    """The cluster of compose loses one process of each role, and no acknowledged message."""
+def cluster_survives(docker, scratch):
+    """The cluster of compose, whose processes and clients speak TLS, loses one process of each role, and no acknowledged message."""
     docker.compose("up", "--detach")
 
     def is_whole():
@@ -163,8 +163,12 @@ def cluster_survives(docker):
 
     wait("the cluster", is_whole)
     wait("healthy gateways", lambda: is_healthy("gateway-1") and is_healthy("gateway-2"))
-    verify = ["verify", "--broker", "gateway-1:1883,gateway-2:1883", "--duration", "15", "--settle", "30"]
-    name = docker("run", "--detach", *SAFE, "--network", "catena_default", IMAGE, *verify).stdout.strip()
+    trust = docker.compose("exec", "-T", "control-plane-1", "catena", "ca", "show", "--pem").stdout
+    with open(f"{scratch}/compose-ca.pem", "w", encoding="utf-8") as file:
+        file.write(trust)
+    verify = ["verify", "--broker", "mqtts://gateway-1:8883,mqtts://gateway-2:8883", "--cafile", "/ca.pem", "--duration", "15", "--settle", "30"]
+    mount = ["--volume", f"{scratch}/compose-ca.pem:/ca.pem:ro"]
+    name = docker("run", "--detach", *SAFE, *mount, "--network", "catena_default", IMAGE, *verify).stdout.strip()
     for service in ("backend-1", "control-plane-2", "gateway-2"):
         # The load goes on meanwhile; verify itself judges.
         time.sleep(2)
@@ -233,7 +237,7 @@ def main():
                 docker("load", "--input", archive)
             looks_right(docker, binary)
             runs_alone(docker)
-            cluster_survives(docker)
+            cluster_survives(docker, scratch)
             docker.compose("down", "--volumes", "--timeout", "1", check=False)
             chart_makes_a_cluster(docker, scratch)
         finally:

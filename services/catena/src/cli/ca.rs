@@ -54,7 +54,11 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Make a CA, where there is none
-    Create,
+    Create {
+        /// Leave one that is there as it is, and end with success
+        #[arg(long)]
+        if_missing: bool,
+    },
     /// Show the CAs that are trusted, the one that signs first
     Show {
         /// Print their certificates, for the files that clients trust
@@ -112,9 +116,13 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     } = arguments;
     let now = SystemTime::now();
     match action {
-        Action::Create => {
+        Action::Create { if_missing } => {
             match Ca::open(&secrets_dir) {
                 Err(CaError::Missing(_)) => {}
+                Ok(ca) if if_missing => {
+                    show(&ca);
+                    return Ok(ExitCode::SUCCESS);
+                }
                 Ok(_) => return Err(CaError::Exists(secrets_dir.display().to_string()).into()),
                 Err(error) => return Err(error).context("what is there cannot be used"),
             }
