@@ -24,15 +24,18 @@ RUN = [("docs/migration.md", "correct horse")]
 # Run command by command beside a broker that has what they speak of.
 BESIDE = [
     ("docs/admin-api.md", "catena edit listener"),
+    ("docs/backup.md", "catena restore --replace"),
     ("docs/clusters.md", "catena status --watch"),
     ("docs/inspection.md", "catena sessions disconnect"),
     ("docs/inspection.md", "catena retained show"),
     ("docs/inspection.md", "catena explain-access"),
+    ("docs/internal-traffic.md", "catena ca create"),
+    ("docs/internal-traffic.md", "catena ca rotate"),
     ("docs/migration.md", "aio.yaml --dry-run"),
     ("docs/troubleshooting.md", "catena sessions list"),
 ]
 # What says no by its exit code.
-MAY_SAY_NO = ("catena diff", "catena explain-access")
+MAY_SAY_NO = ("catena diff", "catena explain-access", "catena restore today.catena")
 MANIFESTS = """
 apiVersion: catena.dev/v1
 kind: BrokerListener
@@ -59,6 +62,12 @@ def blocks(page):
     for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S):
         if found[1] in ("sh", "console", "bash"):
             yield text.count("\n", 0, found.start()) + 1, found[2].rstrip("\n").split("\n")
+    # What is set in by four spaces is code too; of that, what is a command of ours.
+    text = re.sub(r"^```.*?^```$", lambda found: "\n" * found[0].count("\n"), text, flags=re.M | re.S)
+    for found in re.finditer(r"(?<=\n\n)((?:    .*\n)+)", text):
+        lines = [line[4:] for line in found[1].rstrip("\n").split("\n")]
+        if lines[0].startswith("catena "):
+            yield text.count("\n", 0, found.start()) + 1, lines
 
 
 def commands(block, is_console):
@@ -230,7 +239,7 @@ class Beside:
         for command in commands(block, False):
             command = command.replace("verify ", f"verify --broker 127.0.0.1:{self.port} ")
             # A document's names of processes are a cluster's.
-            command = command.replace(" --gateway gateway-1", "").replace("--watch", "")
+            command = command.replace(" --gateway gateway-1", "").replace("--watch", "").replace("/etc/catena/secrets", "secrets")
             if not command.startswith("catena"):
                 continue
             done = self.say(command)
