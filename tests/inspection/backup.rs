@@ -374,6 +374,41 @@ fn a_restore_changes_nothing_unless_it_is_sure() {
     );
 }
 
+// A client that is quicker than the restore would lose what it has done since.
+#[test]
+fn a_session_that_is_there_already_stays_as_it_is() {
+    let directory = Directory::new();
+    let file = directory.file("backup");
+    {
+        let (source, admin) = broker(4);
+        for id in ["early", "late"] {
+            let mut client = lasting(id).open(&source);
+            client.subscribe("a/#", 1);
+            client.disconnect();
+        }
+        let mut publisher = Options::new(Version::V5, "p").open(&source);
+        for n in 0..8 {
+            publisher.publish(&Message::new(&format!("a/{n}"), "old").qos(1));
+        }
+        admin.say(&["backup", &file]);
+    }
+    let (target, admin) = broker(3);
+    // It ends with its connection: the cluster counts as empty.
+    let mut early = Options::new(Version::V5, "early").open(&target);
+    early.subscribe("a/#", 1);
+    admin.say(&["restore", &file]);
+    let mut publisher = Options::new(Version::V5, "p").open(&target);
+    for n in 0..8 {
+        let message = Message::new(&format!("a/{n}"), "new").qos(1);
+        assert_eq!(publisher.publish(&message), ReasonCode::Success);
+    }
+    for message in take(&mut early, 8) {
+        assert_eq!(message.text(), "new");
+    }
+    let mut late = lasting("late").clean_start(false).open(&target);
+    assert_eq!(take(&mut late, 16).len(), 16);
+}
+
 // Who may only look would take all messages away, or put others in.
 #[test]
 fn viewers_neither_back_up_nor_restore() {

@@ -11,7 +11,7 @@ use std::{
 use catena_mqtt::{Filter, QoS};
 use catena_proto::admin::v1 as proto;
 use catena_shard::{
-    Answer, Command, Query, Restore, Saved, SessionId,
+    Answer, ClientKey, Command, Query, Restore, Saved, SessionId,
     query::{Named, SessionFilter},
     saved::THINGS_MAX,
 };
@@ -84,6 +84,7 @@ pub async fn begin(shards: &Shards, parts: &mut Parts) -> Result<Begun, Status> 
             homes: Batches::new(count),
             things: Batches::new(count),
             current: None,
+            is_refused: false,
             has_same_layout: false,
             slots,
         },
@@ -229,6 +230,8 @@ struct Into {
     things: Batches,
     /// The session whose things are coming: as it was called, and as it is called here.
     current: Option<(Named, SessionId)>,
+    /// Its home has not taken it.
+    is_refused: bool,
     /// Shards hold the same topics as those that were saved.
     has_same_layout: bool,
 }
@@ -256,7 +259,7 @@ impl Into {
         self.send(all.collect(), true).await?;
         for shard in self.slots.shards() {
             let query = Query::Session {
-                client: catena_shard::ClientKey(0),
+                client: ClientKey(0),
             };
             let now = self.shards.query(shard, query).await?.generation;
             if now != self.generations[shard.index()] {
@@ -273,6 +276,9 @@ impl Into {
             Saved::Session(session) => return self.put_session(*session).await,
             thing => thing,
         };
+        if self.is_refused && session(&thing).is_some() {
+            return Ok(());
+        }
         let (shards, thing) = self.place(thing)?;
         let mut is_full = false;
         let last = shards.len().saturating_sub(1);
@@ -307,10 +313,11 @@ impl Into {
             home,
         };
         let was = Named {
-            client: catena_shard::ClientKey::of(&session.client_id),
+            client: ClientKey::of(&session.client_id),
             session: session.id,
         };
         self.current = Some((was, id));
+        self.is_refused = false;
         session.id = id;
         match self.homes.add(home, Saved::Session(Box::new(session))) {
             true => self.flush().await,
@@ -409,11 +416,58 @@ impl Into {
         ShardId((stripe % self.slots.shard_count()) as u16)
     }
 
+    /// Sessions go first. Where a client has begun another one meanwhile, that stays, and what belongs to the older one is left out: on other
+    /// shards it would take the place of what the client has there now.
     async fn flush(&mut self) -> Result<(), Status> {
         let homes = self.homes.take();
+        let begun: Vec<(ShardId, Vec<Named>)> = homes
+            .iter()
+            .map(|(shard, sessions)| (*shard, sessions.iter().filter_map(session).collect()))
+            .collect();
         self.send(homes, false).await?;
-        let things = self.things.take();
+        let refused = self.refused(begun).await?;
+        let mut things = self.things.take();
+        if !refused.is_empty() {
+            for (_, things) in &mut things {
+                things
+                    .retain(|thing| session(thing).is_none_or(|of| !refused.contains(&of.session)));
+            }
+            things.retain(|(_, things)| !things.is_empty());
+            if self.current.is_some_and(|(_, now)| refused.contains(&now)) {
+                self.is_refused = true;
+            }
+        }
         self.send(things, false).await
+    }
+
+    /// Those of the sessions that their homes have not taken.
+    async fn refused(
+        &self,
+        begun: Vec<(ShardId, Vec<Named>)>,
+    ) -> Result<BTreeSet<SessionId>, Status> {
+        let mut asked = JoinSet::new();
+        for (home, sessions) in begun {
+            let shards = self.shards.clone();
+            asked.spawn(async move {
+                let mut refused = Vec::new();
+                for Named { client, session } in sessions {
+                    let answered = shards.query(home, Query::Session { client }).await?;
+                    let found = match answered.answer {
+                        Answer::Session(found) => found.map(|found| found.id),
+                        _ => None,
+                    };
+                    if found != Some(session) {
+                        refused.push(session);
+                    }
+                }
+                Ok::<_, Status>(refused)
+            });
+        }
+        let mut refused = BTreeSet::new();
+        while let Some(some) = asked.join_next().await {
+            refused.extend(some.map_err(|error| Status::internal(error.to_string()))??);
+        }
+        Ok(refused)
     }
 
     /// Gives shards what is theirs, all at once, and waits until it is committed.
@@ -444,6 +498,23 @@ impl Into {
             done.map_err(|error| Status::internal(error.to_string()))??;
         }
         Ok(())
+    }
+}
+
+/// Whose a thing is.
+fn session(thing: &Saved) -> Option<Named> {
+    match thing {
+        Saved::Session(session) => Some(Named {
+            client: ClientKey::of(&session.client_id),
+            session: session.id,
+        }),
+        Saved::Subscription { of, .. }
+        | Saved::InFlight { of, .. }
+        | Saved::Queued { of, .. }
+        | Saved::Inbound { of, .. } => Some(*of),
+        Saved::Message { .. } | Saved::Retained(_) | Saved::Grouped { .. } | Saved::Will { .. } => {
+            None
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 mod support;
 
 mod administer;
+mod backup;
 mod bounds;
 mod connect;
 mod deliver;
