@@ -8,7 +8,7 @@ use std::{
 
 use catena_tests::{
     broker::binary,
-    cluster::{Cluster, Plan, wait_for},
+    cluster::{Cluster, Plan, Role, wait_for},
     http::get,
 };
 
@@ -91,6 +91,36 @@ fn each_process_of_a_cluster_becomes_ready() {
     cluster.restart("backend-1");
     cluster.wait_until_whole();
     await_ready(&cluster, "backend-1");
+    cluster.stop();
+}
+
+// An upgrade would end the last replica that has everything, because the one before it has only begun to catch up.
+#[test]
+fn a_backend_is_needed_while_its_chains_are_short() {
+    let mut cluster = Cluster::start(Plan::redundancy(2));
+    let stays = cluster.wait_until_whole().shard(0).tail().to_owned();
+    let address = cluster.metrics()[&stays].to_string();
+    let may_leave =
+        |seconds: &str| health(&["--may-leave", "--wait", seconds, "--address", &address]);
+    let (code, said) = may_leave("20");
+    assert_eq!(code, Some(0), "{said}");
+    let backends = cluster.names(Role::Backend);
+    let others: Vec<&String> = backends.iter().filter(|name| **name != stays).collect();
+    for other in &others {
+        cluster.kill(other);
+    }
+    wait_for("what is missing to be seen", PATIENCE, || {
+        match may_leave("0") {
+            (Some(1), said) if said.contains("1 of 2 replicas") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    for other in others {
+        cluster.restart(other);
+    }
+    cluster.wait_until_whole();
+    let (code, said) = may_leave("20");
+    assert_eq!(code, Some(0), "{said}");
     cluster.stop();
 }
 
