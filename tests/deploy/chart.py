@@ -326,7 +326,7 @@ def check_units():
                 if word not in flags(role):
                     problem(f"docs/systemd/{file}", f"catena {role} has no {word}")
         else:
-            (role,) = re.findall(r"^ExecStart=/usr/bin/catena (\S+)$", text, re.M)
+            (role,) = re.findall(r"^ExecStart=/usr/bin/catena (\S+)(?: .*)?$", text, re.M)
             if f"/etc/catena/{role}.env" not in text or not flags(role):
                 problem(f"docs/systemd/{file}", "does not read the variables of its role")
 
