@@ -116,7 +116,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`Damaged`].
-    pub fn next(&mut self) -> Result<Option<Record>, Damaged> {
+    pub fn record(&mut self) -> Result<Option<Record>, Damaged> {
         if self.has_ended && !self.waiting.is_empty() {
             return Err(Damaged::Behind(self.at));
         }
@@ -231,7 +231,7 @@ mod tests {
         let (mut reader, mut records) = (Reader::default(), 0);
         for piece in file.chunks(piece) {
             reader.push(piece);
-            while reader.next()?.is_some() {
+            while reader.record()?.is_some() {
                 records += 1;
             }
         }

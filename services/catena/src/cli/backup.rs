@@ -69,7 +69,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             };
             out.write(&part.data)?;
             reader.push(&part.data);
-            while reader.next()?.is_some() {}
+            while reader.record()?.is_some() {}
             let progress = part.progress.unwrap_or_default();
             if part.done {
                 reader.finish()?;

@@ -124,7 +124,7 @@ fn look(file: &mut File) -> anyhow::Result<Known> {
             return Ok(known);
         }
         reader.push(&piece[..count]);
-        while let Some(record) = reader.next()? {
+        while let Some(record) = reader.record()? {
             match record {
                 Record::Header(header) => known.header = header,
                 Record::Resources(resources) => known.manifests = resources.manifests,

@@ -148,7 +148,7 @@ pub async fn run(
         };
         reader.push(&data);
         progress.bytes += data.len() as u64;
-        while let Some(record) = reader.next().map_err(damaged)? {
+        while let Some(record) = reader.record().map_err(damaged)? {
             match record {
                 Record::Header(header) => into.has_same_layout(&header),
                 Record::Things(things) => {
