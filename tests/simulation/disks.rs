@@ -209,6 +209,7 @@ impl<W: Workload> World<W> {
                 shard: ShardId(*shard as u16),
                 generation: kept.generation(),
                 replica: kept.replica(),
+                may_lack: false,
             })
             .collect()
     }

@@ -123,6 +123,18 @@ impl Machine for Register {
         }
     }
 
+    fn reborn(&mut self, _: Stamp, generation: Generation) {
+        self.generation = generation.0;
+        if let Some(ours) = self.generations.get_mut(self.shard.index()) {
+            *ours = generation.0;
+        }
+        self.links
+            .retain(|origin, _| matches!(origin, Origin::Shard(..)));
+        for link in self.links.values_mut() {
+            link.inbound = Inbound::default();
+        }
+    }
+
     fn apply(&mut self, at: Stamp, payload: &Payload<Self>, grown: &mut Vec<Origin>) {
         match payload {
             Payload::Ops {

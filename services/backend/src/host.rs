@@ -20,8 +20,10 @@ use std::{
 use catena_chain::{Epoch, Incarnation, Member, Now, Options, message::ConnectionId};
 use catena_membership::Cluster;
 use catena_replicated::{Envelope, FromOrigin, Input, Output, Replica, ToOrigin};
+use catena_resources::broker::SyncMode;
 use catena_shard::Command;
 use catena_slots::ShardId;
+use catena_storage::Sync;
 use catena_telemetry::traces::sampler::Tracing;
 use catena_transport::{Asked, Dial, Reach};
 use tokio::{
@@ -309,6 +311,13 @@ impl<D: Dial, R: Reach> Host<D, R> {
 
     /// Tells the replica what is new.
     fn take_cluster(&mut self, cluster: &Cluster) {
+        if let (Some(keeping), Some(persistence)) = (&mut self.keeping, &cluster.broker.persistence)
+        {
+            keeping.follow(match persistence.sync {
+                SyncMode::Always => Sync::Always,
+                SyncMode::Interval => Sync::Interval,
+            });
+        }
         let chain = &cluster.broker.cardinality.backend_chain;
         self.redundancy = usize::from(chain.redundancy_factor);
         if cluster.gateways_version > self.told.gateways {

@@ -16,7 +16,7 @@ use catena_chain::{Kept, NotKept};
 use catena_replicated::Replicated;
 use catena_slots::ShardId;
 use catena_storage::{
-    Figures, Found, OpenError, State, Status, Sync, Unusable, Volume, Writer, disk::Real,
+    Figures, Found, OpenError, State, Status, Unusable, Volume, Writer, disk::Real,
 };
 pub use catena_storage::{Key, Keys};
 use catena_transport::wire::decode_entry;
@@ -97,8 +97,9 @@ pub(crate) struct Recovered {
 
 /// How often to look whether the disk of long queues has come on.
 const LOOK: Duration = Duration::from_millis(2);
-/// States in Interval mode are synced so often.
-const INTERVAL: Duration = Duration::from_secs(1);
+
+/// With `persistence.sync: Interval` everything is synced so often: a power cut takes what was acknowledged within it.
+pub const INTERVAL: Duration = Duration::from_millis(200);
 
 impl Storage {
     /// Opens the data directory and reads back what is there: takes time by its size.
@@ -159,6 +160,7 @@ impl Storage {
                 shard: *shard,
                 generation: meta.generation,
                 replica: meta.replica,
+                may_lack: meta.may_lack,
             }
         });
         kept.collect()
@@ -233,7 +235,8 @@ fn recover(
     if meta.may_lack {
         warn!(
             %shard,
-            "the machine went down while persistence.sync was Interval: what was acknowledged in the last second may be missing"
+            "the machine went down while persistence.sync was Interval: what was acknowledged last may be missing, and sessions with \
+             a part on another shard end"
         );
     }
     let kept = match replay(&state, shard, &options.spill) {
@@ -295,9 +298,6 @@ fn put_away(machine: &Replicated, spill: &Spill) {
         thread::sleep(LOOK);
     }
 }
-
-/// Which sync mode a new state begins in.
-pub(crate) const SYNC: Sync = Sync::Always;
 
 /// The key in a directory, made (mode 0600) if there is none.
 ///

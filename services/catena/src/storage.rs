@@ -9,7 +9,7 @@ use catena_backend::{
 };
 use catena_resources::{
     Switch,
-    broker::{PersistMode, Persistence, SyncMode},
+    broker::{PersistMode, Persistence},
 };
 use catena_secrets::Secrets;
 use tracing::{info, warn};
@@ -121,11 +121,6 @@ pub async fn follow_key(storage: Storage, secrets: Secrets, name: String) {
 
 /// What the Broker asks for and this version does not do.
 fn warn_of_what_is_not_built(persistence: &Persistence) {
-    if persistence.sync == SyncMode::Interval {
-        warn!(
-            "persistence.sync Interval is not built yet: entries count once they are synced, as with Always"
-        );
-    }
     let modes = [
         ("retain", persistence.retain.mode),
         ("subscriberQueue", persistence.subscriber_queue.mode),

@@ -237,6 +237,7 @@ pub fn kept_message(kept: &Kept) -> proto::Kept {
         shard: kept.shard.0.into(),
         generation: kept.generation.0,
         replica: kept.replica.0,
+        may_lack: kept.may_lack,
     }
 }
 
@@ -249,6 +250,7 @@ pub fn kept(message: &proto::Kept) -> Result<Kept, Malformed> {
         shard: shard(message.shard)?,
         generation: Generation(message.generation),
         replica: ReplicaId(message.replica),
+        may_lack: message.may_lack,
     })
 }
 

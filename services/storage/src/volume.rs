@@ -117,11 +117,14 @@ impl Volume {
     pub fn find(&self, shard: ShardId) -> io::Result<Found> {
         let begun = Instant::now();
         let directory = self.directory(shard);
-        let Some(newest) = self.numbers(shard)?.pop() else {
+        let numbers = self.numbers(shard)?;
+        if numbers.is_empty() {
+            return Ok(Found::Nothing);
+        }
+        self.shared.disk.sync_directory(&directory)?;
+        let Some(state) = self.newest(&directory, numbers)? else {
             return Ok(Found::Nothing);
         };
-        self.shared.disk.sync_directory(&directory)?;
-        let state = directory.join(newest.to_string());
         let found = State::open(self.shared.clone(), shard, state);
         let micros = begun.elapsed().as_micros() as u64;
         self.shared.recovery_micros.store(micros, Relaxed);
@@ -129,6 +132,25 @@ impl Volume {
             Ok(state) => Found::State(Box::new(state)),
             Err(unusable) => Found::Unusable(unusable),
         })
+    }
+
+    /// The state that counts: the newest. One that was never complete has replaced nothing: it goes, and what it moved aside
+    /// counts again. A founder may have been about to go on from that `[C-63]`; whether it is good, its replica id tells.
+    fn newest(&self, directory: &Path, mut numbers: Vec<u64>) -> io::Result<Option<PathBuf>> {
+        while let Some(newest) = numbers.pop() {
+            let path = directory.join(newest.to_string());
+            let meta = Meta::read(&*self.shared.disk, &path);
+            // Without its meta it was about to be removed.
+            let is_whole = match &meta {
+                Ok(meta) => meta.status == Status::Complete,
+                Err(reason) => !matches!(reason, Reason::Missing),
+            };
+            if numbers.is_empty() || is_whole {
+                return Ok(Some(path));
+            }
+            self.remove_state(&path)?;
+        }
+        Ok(None)
     }
 
     /// Begins a new state whose log goes on after `base`; the one before, if it is complete, is kept aside. Durable when

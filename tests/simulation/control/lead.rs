@@ -290,7 +290,7 @@ fn from_any_disk(topology: &Topology, observed: &Observed) -> Option<Step> {
         let is_its_own = configuration
             .members()
             .any(|member| member.incarnation == node.incarnation);
-        let founded = chain.from_disk(kept.replica, name, node.incarnation);
+        let founded = chain.from_disk(*kept, name, node.incarnation);
         (!is_its_own).then(|| Step {
             rule: Rule::FoundFromDisk,
             change: Change::Chain(founded),

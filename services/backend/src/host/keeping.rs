@@ -17,14 +17,14 @@ use catena_chain::StoreId;
 use catena_replicated::{Input, Replicated};
 use catena_slots::ShardId;
 use catena_storage::{
-    Change, Event, Failure, FailureKind, Finished, Identity, Journal, Record, State, Volume,
+    Change, Event, Failure, FailureKind, Finished, Identity, Journal, Record, State, Sync, Volume,
 };
 use catena_transport::{Dial, Reach, wire::encode_entry};
 use tokio::{sync::mpsc, task::JoinSet};
 use tracing::{debug, error, info, warn};
 
 use super::Host;
-use crate::storage::{SYNC, Storage};
+use crate::storage::Storage;
 
 type Keep = catena_chain::Keep<Replicated>;
 type Checkpoint = catena_chain::Checkpoint<Replicated>;
@@ -38,6 +38,8 @@ const CHECKPOINT_BYTES_MIN: u64 = 64 * 1024 * 1024;
 pub(super) struct Keeping {
     shard: ShardId,
     storage: Storage,
+    /// When entries are to count.
+    sync: Sync,
     /// What was there at the start, until the replica goes on from it or begins another.
     found: Option<State>,
     current: Option<Current>,
@@ -83,12 +85,21 @@ impl Keeping {
         Keeping {
             shard,
             storage,
+            sync: Sync::Always,
             found,
             current: None,
             leaving: None,
             tell,
             told,
             works: JoinSet::new(),
+        }
+    }
+
+    /// When entries count from now on.
+    pub fn follow(&mut self, sync: Sync) {
+        if self.sync != sync {
+            self.sync = sync;
+            self.change(Change::Sync(sync));
         }
     }
 
@@ -111,11 +122,11 @@ impl Keeping {
                 // Its files are moved aside.
                 self.found = None;
                 let (volume, shard) = (self.storage.volume().clone(), self.shard);
-                let leaving = self.leaving.take();
+                let (leaving, sync) = (self.leaving.take(), self.sync);
                 self.works.spawn_blocking(move || {
                     // It never says anything: it is dropped when nobody writes any more.
                     let _ = leaving.map(|leaving| leaving.recv());
-                    let begun = volume.begin(shard, identity, base, SYNC);
+                    let begun = volume.begin(shard, identity, base, sync);
                     Done::Begun(store, begun.map(Box::new))
                 });
             }
@@ -179,12 +190,16 @@ impl Keeping {
     /// From now on the thread of the disk writes to `state`.
     fn adopt(&mut self, store: StoreId, state: State) {
         let (tell, (alive, gone)) = (self.tell.clone(), blocking::channel::<()>());
+        let sync = Some(self.sync).filter(|sync| *sync != state.meta().sync);
         let journal = self.storage.writer().adopt(state, move |event| {
             // Held as long as the state is.
             let _ = &alive;
             let _ = tell.send((store, event));
         });
         if let Some(current) = self.current.as_mut().filter(|c| c.store == store) {
+            if let Some(sync) = sync {
+                journal.change(Change::Sync(sync));
+            }
             current.journal = Some(Arc::new(journal));
             current.gone = Some(gone);
             current.flush();
@@ -264,6 +279,9 @@ impl Keeping {
         };
         match event {
             Event::Durable(through) => current.durable = current.durable.max(through),
+            Event::Changed(Change::Sync(sync)) => {
+                info!(%shard, ?sync, "when entries count has changed");
+            }
             Event::Changed(change) => {
                 current.is_complete = true;
                 debug!(%shard, ?change, "what is kept of a shard is complete");

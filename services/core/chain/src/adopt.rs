@@ -104,9 +104,13 @@ impl<M: Machine> Replica<M> {
         let plays_anyway = !self.options.switches.keep(Rule::C1) && self.role.is_of_chain();
         if is_founder && !begins {
             let configuration = configuration.clone();
+            let generation = |kept: &crate::disk::Kept<M>| kept.generation();
+            let before = self.disk.kept().map(generation);
             if let Some(state) = self.take_kept(&configuration) {
+                // Under another generation it is another state, whose log begins here.
+                let is_same_line = before == Some(state.generation);
                 self.state = Some(state);
-                return self.begin_store(true, outputs);
+                return self.begin_store(is_same_line, outputs);
             }
         }
         if begins || plays_anyway {

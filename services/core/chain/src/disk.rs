@@ -221,6 +221,13 @@ impl<M: Machine> Default for Disk<M> {
     }
 }
 
+impl<M: Machine> Disk<M> {
+    /// What the disk held, while it may still be gone on from.
+    pub fn kept(&self) -> Option<&Kept<M>> {
+        self.kept.as_ref()
+    }
+}
+
 impl<M: Machine> Replica<M> {
     /// What this process found on its disk; before the first configuration. A founder from disk goes on from it `[C-63]`.
     pub fn keep(&mut self, kept: Kept<M>) {
@@ -232,11 +239,17 @@ impl<M: Machine> Replica<M> {
         let Beginning::Disk(source) = configuration.began else {
             return None;
         };
+        // An id is never used twice in a shard; the generation is higher when the disk may lack what was committed [C-64].
         let is_it = |kept: &mut Kept<M>| {
-            kept.replica == source && kept.state.generation == configuration.generation
+            kept.replica == source && kept.state.generation <= configuration.generation
         };
         let Kept { mut state, at, .. } = self.disk.kept.take_if(is_it)?;
         state.clock = Clock::from_disk(at, self.now);
+        if state.generation < configuration.generation {
+            state.generation = configuration.generation;
+            let at = state.clock.time(self.now);
+            state.machine.reborn(at, configuration.generation);
+        }
         // A member's disk has everything that was ever committed, and nobody has more [C-63].
         let last = state.log.last();
         state.commit = last;

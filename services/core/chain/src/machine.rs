@@ -43,6 +43,10 @@ pub trait Machine: fmt::Debug + Sized {
     /// The state before the first entry of a generation.
     fn empty(shard: ShardId, generation: Generation) -> Self;
 
+    /// Goes on as a later generation, from a disk that may lack what was committed `[C-64]`: nobody who is owed anything, and
+    /// nobody whose ops were applied, may be gone on with as if nothing were missing.
+    fn reborn(&mut self, at: Stamp, generation: Generation);
+
     /// Applies one payload and tells whose outboxes grew. Never called with a checkpoint.
     fn apply(&mut self, at: Stamp, payload: &Payload<Self>, grown: &mut Vec<Self::Origin>);
 

@@ -73,6 +73,10 @@ impl Machine for Replicated {
         }
     }
 
+    fn reborn(&mut self, at: Stamp, generation: Generation) {
+        self.shard.reborn(Time(at.0), generation.0);
+    }
+
     fn apply(&mut self, at: Stamp, payload: &Payload<Self>, grown: &mut Vec<Origin>) {
         let mut apply = |input| {
             let at = Time(at.0);

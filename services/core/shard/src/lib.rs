@@ -27,6 +27,7 @@ mod pieces;
 pub mod query;
 mod queue;
 mod reader;
+mod reborn;
 mod restore;
 mod retained;
 mod save;

@@ -217,16 +217,19 @@ impl<'a> View<'a> {
         if all.any(|(_, standing)| is_at_hand(standing)) {
             return None;
         }
-        self.chain.configuration.chain.iter().find_map(|member| {
+        let found = self.chain.configuration.chain.iter().filter_map(|member| {
             let name = self.chain.homes.get(&member.id)?;
             let node = self.topology.nodes.get(name)?;
-            let source = node.kept_of(self.chain, *member)?;
+            let kept = node.kept_of(self.chain, *member)?;
             let is_there = node.incarnation > member.incarnation
                 && !node.gone
                 && self.observed.sight(name, node.incarnation) == Sight::Live;
-            let chain = || self.chain.from_disk(source, name, node.incarnation);
-            is_there.then(|| (chain(), Some(name.clone())))
-        })
+            is_there.then_some((kept, name, node.incarnation))
+        });
+        // Of those that are there, rather one that lacks nothing [C-64].
+        let (kept, name, incarnation) = found.min_by_key(|(kept, ..)| kept.may_lack)?;
+        let chain = self.chain.from_disk(kept, name, incarnation);
+        Some((chain, Some(name.clone())))
     }
 
     /// The next generation, when all of the last chain are proved dead `[C-14]`. A learner that was reported synced has

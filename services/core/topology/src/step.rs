@@ -131,8 +131,8 @@ impl Rule {
             ),
             Rule::FoundFromDisk => (
                 "no member is live, and the new process of one has the state of that member on its disk",
-                "it goes on from there in the next epoch, as the only one",
-                "C-13, C-63",
+                "it goes on from there in the next epoch, as the only one; in the next generation, if it may lack something",
+                "C-13, C-63, C-64",
             ),
             Rule::StartEmpty => (
                 "every member is proved dead, and so is a learner that was reported synced",

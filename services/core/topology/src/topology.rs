@@ -70,6 +70,9 @@ pub struct Kept {
     pub shard: ShardId,
     pub generation: Generation,
     pub replica: ReplicaId,
+    /// The power went while it was not synced: entries may be missing that were acknowledged `[C-64]`.
+    #[serde(default)]
+    pub may_lack: bool,
 }
 
 /// The gateways that shards take ops from `[C-43]`.
@@ -141,17 +144,20 @@ impl Node {
         incarnation == self.incarnation && !self.gone
     }
 
-    /// Under which id the disk of this process has the state of `member` `[C-63]`.
-    pub fn kept_of(&self, chain: &Chain, member: Member) -> Option<ReplicaId> {
+    /// What the disk of this process has of `member` `[C-63]`.
+    pub fn kept_of(&self, chain: &Chain, member: Member) -> Option<Kept> {
         let mut ids = chain.sources().filter(|(_, of)| *of == member);
-        let is_kept = |replica| {
-            self.kept.contains(&Kept {
-                shard: chain.configuration.shard,
-                generation: chain.configuration.generation,
-                replica,
-            })
+        let of_shard = |id| {
+            let mut kept = self.kept.iter();
+            kept.find(|kept| kept.shard == chain.configuration.shard && kept.replica == id)
         };
-        ids.find_map(|(id, _)| is_kept(id).then_some(id))
+        ids.find_map(|(id, of)| {
+            let kept = of_shard(id)?;
+            // What a founder goes on from may be of the generation before, when it may lack something [C-64].
+            let is_source = id != of.id;
+            let is_of_line = kept.generation == chain.configuration.generation;
+            (is_of_line || is_source).then_some(*kept)
+        })
     }
 
     /// Whether the replica's death is proved: by a newer process that does not have its state, or by a declaration. A
@@ -243,18 +249,19 @@ impl Chain {
         }
     }
 
-    /// The next epoch of the same generation: one replica on `node`, which goes on from what its disk kept of `source`
-    /// `[C-63]`.
-    pub fn from_disk(&self, source: ReplicaId, node: &NodeName, incarnation: Incarnation) -> Chain {
+    /// The next epoch: one replica on `node`, which goes on from `kept` `[C-63]`. Of the same generation, unless the disk may
+    /// lack what was acknowledged: then whoever was acknowledged anything has to know `[C-64]`.
+    pub fn from_disk(&self, kept: Kept, node: &NodeName, incarnation: Incarnation) -> Chain {
         let epoch = self.epoch().next();
         let founder = Member {
             id: ReplicaId(epoch.0),
             incarnation,
         };
-        let (shard, generation) = (self.configuration.shard, self.configuration.generation);
+        let (shard, before) = (self.configuration.shard, self.configuration.generation);
+        let generation = if kept.may_lack { before.next() } else { before };
         Chain {
             configuration: Configuration {
-                began: Beginning::Disk(source),
+                began: Beginning::Disk(kept.replica),
                 ..Configuration::founded(shard, epoch, generation, founder)
             },
             homes: BTreeMap::from([(founder.id, node.clone())]),
@@ -348,6 +355,7 @@ mod tests {
             shard: ShardId(0),
             generation: Generation(1),
             replica: member.id,
+            may_lack: false,
         };
         assert!(node.register(Incarnation(6), None, vec![kept]));
         assert!(

@@ -172,6 +172,7 @@ fn what_is_on_a_disk_keeps_a_chain_from_starting_empty() {
         shard: SHARD,
         generation: generation(1),
         replica: world.chain().configuration.chain[0].id,
+        may_lack: false,
     };
     world.restart(1);
     world.node(1).kept = vec![kept];
@@ -545,6 +546,7 @@ fn only_what_a_member_of_the_last_chain_kept_is_gone_on_from() {
         shard: SHARD,
         generation,
         replica,
+        may_lack: false,
     };
     world.restart_with(
         2,
@@ -584,6 +586,7 @@ fn a_founder_that_had_not_renamed_its_state_is_founded_again() {
         shard: SHARD,
         generation: generation(1),
         replica: source,
+        may_lack: false,
     };
     world.restart_with(1, vec![kept]);
     world.see(1, Sight::Silent);
@@ -608,6 +611,39 @@ fn a_founder_that_had_not_renamed_its_state_is_founded_again() {
     world.restart_with(1, vec![kept]);
     world.see(2, Sight::Lost);
     assert_ne!(rule(&world), Some(Rule::FoundFromDisk));
+}
+
+// [C-64] Nobody may go on with what may lack something as if it did not: the next generation says so. And a disk that lacks
+// nothing is better, even if its node comes later in the chain.
+#[test]
+fn a_disk_that_may_lack_something_is_gone_on_from_as_the_next_generation() {
+    let lacking = |world: &mut World, number: u64| {
+        world.restart_from_disk(number);
+        let kept = &mut world.node(number).kept[0];
+        kept.may_lack = true;
+        *kept
+    };
+    let mut world = World::with_chain(1, 1, 1);
+    let kept = lacking(&mut world, 1);
+    assert_eq!(world.step().unwrap().rule, Rule::FoundFromDisk);
+    let configuration = &world.chain().configuration;
+    assert_eq!(configuration.generation, generation(2));
+    assert_eq!(configuration.began, Beginning::Disk(kept.replica));
+    // The process dies before it has begun: the state is still of the generation before, and there is no other.
+    world.restart_with(1, vec![kept]);
+    assert_eq!(world.step().unwrap().rule, Rule::FoundFromDisk);
+    let configuration = &world.chain().configuration;
+    assert_eq!(configuration.generation, generation(3));
+    assert_eq!(configuration.began, Beginning::Disk(kept.replica));
+
+    let mut world = World::with_chain(2, 2, 2);
+    world.see(1, Sight::Lost);
+    world.see(2, Sight::Lost);
+    lacking(&mut world, 1);
+    world.restart_from_disk(2);
+    assert_eq!(world.step().unwrap().rule, Rule::FoundFromDisk);
+    assert_eq!(world.shape().0, [2]);
+    assert_eq!(world.chain().configuration.generation, generation(1));
 }
 
 // [C-64] A replica whose disk is full can acknowledge nothing more: another takes its place, but it is not taken for dead.

@@ -99,6 +99,8 @@ impl State {
         }
         let is_other_boot = disk.boot().is_none_or(|boot| boot != meta.boot);
         meta.may_lack |= meta.sync == Sync::Interval && !meta.is_closed && is_other_boot;
+        // What is there is durable now, and meta is written before anything is appended: from here on this boot counts.
+        meta.boot = disk.boot().unwrap_or_default();
         remove_others(&shared, &directory, &meta).map_err(failed)?;
         Ok(State {
             next_snapshot: Arc::new(AtomicU64::new(meta.snapshot.0 + 1)),

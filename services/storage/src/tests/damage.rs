@@ -365,3 +365,50 @@ fn what_may_lack_entries_says_so() {
         assert_eq!(state.meta().may_lack, expected);
     }
 }
+
+/// After a reboot in order, the end of a process alone must not look like a power cut for ever after.
+#[test]
+fn the_end_of_a_process_takes_nothing_in_a_later_boot_either() {
+    let disk = Simulated::new(1);
+    let mut state = begin(&volume(&disk, small(Switches::default())));
+    state.set_sync(Sync::Interval).expect("the disk works");
+    state.append(&[record(1)]).expect("the disk works");
+    state.close_in_order().expect("the disk works");
+    disk.cut_power();
+    for index in [2, 3] {
+        let volume = volume(&disk, small(Switches::default()));
+        let Found::State(mut state) = volume.find(SHARD).expect("the disk works") else {
+            panic!("the state is gone");
+        };
+        assert!(!state.meta().may_lack, "before entry {index}");
+        state.append(&[record(index)]).expect("the disk works");
+        drop(state);
+        disk.kill();
+    }
+}
+
+/// A founder that goes on under a new generation begins a new state: when it dies on the way, the one before is all there is.
+#[test]
+fn a_state_that_was_never_complete_replaces_nothing() {
+    let disk = Simulated::new(1);
+    let before = volume(&disk, small(Switches::default()));
+    let mut state = begin(&before);
+    state.append(&[record(1)]).expect("the disk works");
+    state.close_in_order().expect("the disk works");
+    let identity = Identity {
+        generation: Generation(2),
+        replica: ReplicaId(9),
+        feature_level: 1,
+    };
+    let begun = before.begin(SHARD, identity, Position::default(), Sync::Always);
+    drop((begun.expect("the disk works"), before));
+    let after = volume(&disk, small(Switches::default()));
+    let Found::State(state) = after.find(SHARD).expect("the disk works") else {
+        panic!("the state is gone");
+    };
+    assert_eq!(state.end().index, 1);
+    // What is removed as kept aside is not what counts.
+    after.remove_asides(SHARD).expect("the disk works");
+    assert_eq!(after.shards().expect("the disk works"), [SHARD]);
+    assert!(matches!(after.find(SHARD), Ok(Found::State(_))));
+}

@@ -455,6 +455,41 @@ fn a_founder_goes_on_from_its_disk() {
     }
 }
 
+// Whoever was acknowledged what the disk lacks must hear of it, and what the disk holds must not be lost on the way: it is a new
+// state, whose log begins here [C-64].
+#[test]
+fn a_founder_whose_disk_may_lack_something_begins_a_state_of_the_next_generation() {
+    let mut before = Chain::whole(&[true]);
+    before.command(1);
+    before.command(2);
+    before.sync(HEAD);
+    let source = member(0).id;
+    let mut chain = Chain::new(&[true]);
+    chain.replicas[HEAD].keep(kept(&before.disks[HEAD], source).unwrap());
+    let configuration = Configuration {
+        generation: Generation(2),
+        ..from_disk(source)
+    };
+    chain.tell(&configuration);
+    let end = before.replicas[HEAD].status().unwrap().end;
+    assert_eq!(chain.disks[HEAD].checkpoint.as_ref().unwrap().0, end);
+    let machine = chain.replicas[HEAD].machine().unwrap();
+    assert_eq!((&*machine.applied, machine.lives), (&[1, 2][..], 2));
+    chain.command(3);
+    assert_eq!(chain.done(), []);
+    chain.sync(HEAD);
+    assert_eq!(chain.done(), [3]);
+    // A generation that is lower than that of the disk is none to go on as.
+    let mut chain = Chain::new(&[true]);
+    chain.replicas[HEAD].keep(kept(&before.disks[HEAD], source).unwrap());
+    let configuration = Configuration {
+        generation: Generation(0),
+        ..from_disk(source)
+    };
+    chain.tell(&configuration);
+    assert!(chain.replicas[HEAD].machine().is_none());
+}
+
 // The disk of an earlier chain lacks what was committed since: whoever has only that may not found anything [C-63].
 #[test]
 fn another_replicas_state_is_not_gone_on_from() {

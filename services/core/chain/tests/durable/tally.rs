@@ -9,6 +9,8 @@ use catena_slots::ShardId;
 #[derive(Debug, Default, Clone)]
 pub struct Tally {
     pub applied: Vec<u64>,
+    /// The generation that it is, if it was reborn.
+    pub lives: u32,
     links: BTreeMap<u64, (u64, u64)>,
     outboxes: BTreeMap<u64, Outbox<u64>>,
 }
@@ -24,6 +26,12 @@ impl Machine for Tally {
 
     fn empty(_: ShardId, _: Generation) -> Self {
         Tally::default()
+    }
+
+    fn reborn(&mut self, _: Stamp, generation: Generation) {
+        self.lives = generation.0;
+        self.links.clear();
+        self.outboxes.clear();
     }
 
     fn apply(&mut self, _: Stamp, payload: &Payload<Self>, grown: &mut Vec<u64>) {

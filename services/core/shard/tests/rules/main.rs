@@ -10,6 +10,7 @@ mod connect;
 mod deliver;
 mod identity;
 mod publish;
+mod reborn;
 mod retained;
 mod shared;
 mod spill;

@@ -104,6 +104,7 @@ impl World {
             shard: SHARD,
             generation: chain.configuration.generation,
             replica: m.id,
+            may_lack: false,
         });
         let kept = kept.collect();
         self.restart_with(number, kept);
