@@ -380,7 +380,8 @@ impl<D: Dial, R: Reach> Host<D, R> {
 
     fn tick(&mut self) {
         self.handle(Input::Tick);
-        self.beat.ticked(&self.replica);
+        let kept = self.keeping.as_ref().and_then(Keeping::on_disk);
+        self.beat.ticked(&self.replica, kept);
         self.tend_disk();
         self.tick_at = self.at + self.tick_every;
         self.neighbours.retain(|_, neighbour| !neighbour.is_over());

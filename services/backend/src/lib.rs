@@ -56,7 +56,7 @@ mod tracer;
 mod voice;
 
 pub use backend::{Backend, Options, Shards};
-pub use pulse::{Counts, Held, Measured, Pulse};
+pub use pulse::{Counts, Held, Measured, OnDisk, Pulse};
 pub use spill::Spill;
 pub use storage::{Storage, StorageError, StorageOptions};
 pub use voice::Voice;

@@ -6,9 +6,10 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
-use catena_chain::{Epoch, ReplicaId, Role};
+use catena_chain::{Epoch, ReplicaId, Role, Transfers};
 use catena_membership::{GatewayIncarnation, Said};
 use catena_replicated::Replica;
 use catena_shard::{
@@ -58,6 +59,22 @@ pub struct Measured {
     pub direct_dropped: u64,
     /// Gateways whose links are open.
     pub links: u64,
+    /// `None`: nothing is kept.
+    pub kept: Option<OnDisk>,
+    pub transfers: Transfers,
+}
+
+/// What is on disk of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OnDisk {
+    /// Of entries since the last snapshot.
+    pub log_bytes: u64,
+    /// When the last snapshot was written; `None`: not in this life of the process.
+    pub snapshot_at: Option<Instant>,
+    /// Entries count here only once they are synced, or written with `sync: Interval`: false while the state is not complete.
+    pub is_complete: bool,
+    /// Nothing becomes durable any more.
+    pub has_failed: bool,
 }
 
 /// What a shard's state holds.
@@ -143,6 +160,7 @@ pub(crate) struct Beat {
     direct_dropped: AtomicU64,
     linked: Mutex<BTreeSet<GatewayIncarnation>>,
     held: Mutex<(&'static str, Option<Held>, Census)>,
+    kept: Mutex<(Option<OnDisk>, Transfers)>,
 }
 
 impl Beat {
@@ -159,6 +177,7 @@ impl Beat {
             direct_dropped: AtomicU64::default(),
             linked: Mutex::default(),
             held: Mutex::new(("none", None, Census::default())),
+            kept: Mutex::default(),
         }
     }
 
@@ -179,7 +198,8 @@ impl Beat {
     }
 
     /// On a tick: what changes rarely.
-    pub fn ticked(&self, replica: &Replica) {
+    pub fn ticked(&self, replica: &Replica, kept: Option<OnDisk>) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = (kept, replica.transfers());
         self.direct_dropped
             .store(replica.direct_dropped(), Ordering::Relaxed);
         let gateway = |origin| match origin {
@@ -211,7 +231,10 @@ impl Beat {
             let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
             (held.0, held.1)
         };
+        let (kept, transfers) = *self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         Measured {
+            kept,
+            transfers,
             progress: self.progress(),
             held,
             role,

@@ -18,7 +18,7 @@ use catena_slots::ShardId;
 use catena_storage::{
     Figures, Found, OpenError, State, Status, Unusable, Volume, Writer, disk::Real,
 };
-pub use catena_storage::{Key, Keys};
+pub use catena_storage::{Key, Keys, SYNC_MICROS};
 use catena_transport::wire::decode_entry;
 use tracing::{error, info, warn};
 
@@ -81,6 +81,8 @@ struct Inner {
     volume: Volume,
     writer: Writer,
     found: Mutex<BTreeMap<ShardId, Recovered>>,
+    /// How long it took to read back what was there; `None`: nothing was.
+    recovery: Option<Duration>,
 }
 
 impl fmt::Debug for Storage {
@@ -107,6 +109,7 @@ impl Storage {
     /// # Errors
     /// [`StorageError`]
     pub fn open(options: StorageOptions) -> Result<Storage, StorageError> {
+        let begun = Instant::now();
         let disk = Arc::new(Real);
         let volume = Volume::open(
             disk,
@@ -142,9 +145,11 @@ impl Storage {
         if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(error);
         }
+        let is_any = !lock(&found).is_empty();
         Ok(Storage {
             inner: Arc::new(Inner {
                 volume,
+                recovery: is_any.then(|| begun.elapsed()),
                 writer: Writer::start(INTERVAL).map_err(StorageError::Thread)?,
                 found,
             }),
@@ -169,6 +174,19 @@ impl Storage {
     /// Counts since the start, and how full it is.
     pub fn figures(&self) -> Figures {
         self.inner.volume.figures()
+    }
+
+    /// How long it took at the start to read back what was there; `None`: nothing was.
+    pub fn recovery(&self) -> Option<Duration> {
+        self.inner.recovery
+    }
+
+    /// Bytes that the file system has left.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn free(&self) -> io::Result<u64> {
+        self.inner.volume.free()
     }
 
     /// Encrypts what is written from now on with `key`; what is there stays readable.

@@ -106,6 +106,8 @@ async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<Exi
     diagnostics.registry.add(Replicas {
         pulse: pulse.clone(),
         cluster: cluster.clone(),
+        storage: watch::channel(storage.clone()).1,
+        spill: spill.clone(),
     });
     watch_readiness(health.clone(), me, pulse.clone(), cluster.clone());
     let (backend, shards) = Backend::new(Options {

@@ -98,6 +98,8 @@ async fn run_until_stopped(
     registry.add(Replicas {
         pulse: members.pulse.clone(),
         cluster: members.cluster.clone(),
+        storage: members.storage.clone(),
+        spill: members.spill.clone(),
     });
     let (me, pulse) = (members.node, members.pulse.clone());
     watch_readiness(health.clone(), me, pulse, members.cluster.clone());

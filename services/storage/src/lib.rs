@@ -29,7 +29,7 @@ pub use error::{Failure, FailureKind, Reason, Unusable};
 pub use frame::Record;
 pub use key::{InvalidKey, Key, KeyId, Keys};
 pub use meta::{Meta, Status, Sync};
-pub use shared::{Figures, Options};
+pub use shared::{Figures, Options, SYNC_MICROS};
 pub use snapshot::{Finished, SnapshotReader, SnapshotWriter};
 pub use state::{Entries, Identity, State};
 pub use switches::{Rule, Switches};

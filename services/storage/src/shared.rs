@@ -41,10 +41,20 @@ impl Options {
     }
 }
 
+/// Upper bounds of the ranges in which syncs are counted by how long they took, in microseconds; the last range has none.
+pub const SYNC_MICROS: [u64; 8] = [
+    250, 1_000, 2_500, 10_000, 25_000, 100_000, 250_000, 1_000_000,
+];
+
 /// Counts since the volume was opened, and how full it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Figures {
+    /// Of files and of directories.
     pub syncs: u64,
+    /// Syncs of logs, by how long they took: see [`SYNC_MICROS`].
+    pub sync_counts: [u64; SYNC_MICROS.len() + 1],
+    /// How long they took together.
+    pub sync_time: Duration,
     pub entries: u64,
     pub bytes_written: u64,
     pub bytes_used: u64,
@@ -52,6 +62,24 @@ pub struct Figures {
     pub bytes_max: u64,
     /// How long it took to read back what was opened last.
     pub recovery: Duration,
+}
+
+/// How long syncs take.
+#[derive(Debug, Default)]
+pub(crate) struct SyncTimes {
+    counts: [AtomicU64; SYNC_MICROS.len() + 1],
+    micros: AtomicU64,
+}
+
+impl SyncTimes {
+    pub fn add(&self, took: Duration) {
+        let micros = took.as_micros() as u64;
+        let range = SYNC_MICROS.partition_point(|bound| *bound < micros);
+        if let Some(count) = self.counts.get(range) {
+            count.fetch_add(1, Relaxed);
+        }
+        self.micros.fetch_add(micros, Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -64,6 +92,7 @@ pub(crate) struct Shared {
     keys: RwLock<Keys>,
     pub used: AtomicU64,
     pub syncs: AtomicU64,
+    pub sync_times: SyncTimes,
     pub entries: AtomicU64,
     pub written: AtomicU64,
     pub recovery_micros: AtomicU64,
@@ -80,6 +109,7 @@ impl Shared {
             keys: RwLock::new(options.keys),
             used: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
+            sync_times: SyncTimes::default(),
             entries: AtomicU64::new(0),
             written: AtomicU64::new(0),
             recovery_micros: AtomicU64::new(0),
@@ -140,6 +170,12 @@ impl Shared {
     pub(crate) fn figures(&self) -> Figures {
         Figures {
             syncs: self.syncs.load(Relaxed),
+            sync_counts: self
+                .sync_times
+                .counts
+                .each_ref()
+                .map(|count| count.load(Relaxed)),
+            sync_time: Duration::from_micros(self.sync_times.micros.load(Relaxed)),
             entries: self.entries.load(Relaxed),
             bytes_written: self.written.load(Relaxed),
             bytes_used: self.used.load(Relaxed),

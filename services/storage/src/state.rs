@@ -20,6 +20,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Instant,
 };
 
 use catena_chain::{Generation, Position, ReplicaId};
@@ -442,9 +443,11 @@ impl State {
             if self.shared.switches.keep(Rule::SyncEntries) {
                 self.shared.syncs.fetch_add(1, Relaxed);
                 let path = segment_path(&self.directory, open.number);
+                let begun = Instant::now();
                 open.file
                     .sync()
                     .map_err(|error| Failure::sync(path, &error))?;
+                self.shared.sync_times.add(begun.elapsed());
             }
             open.synced = open.sequence;
         }

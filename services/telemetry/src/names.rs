@@ -80,6 +80,25 @@ metrics! {
     AIO_DISK_BUFFER Gauge "aio_broker_total_disk_backed_message_buffer_usage" "By" [] "Bytes of long queues that left memory, of all replicas of this node";
     AIO_BUFFER_USED Gauge "aio_broker_buffer_pool_used_percent" "%" ["name"] "How much of a shard's room for messages is used";
 
+    AIO_PERSISTENCE_USED Gauge "aio_broker_persistence_disk_usage" "By" [] "Bytes that is kept on disk takes, of all shards of this node";
+    AIO_PERSISTENCE_AVAILABLE Gauge "aio_broker_persistence_disk_percent_available" "%" [] "How much of persistence.maxSize is left, or of the disk if that is less";
+    AIO_PERSISTENCE_RECOVERY Gauge "aio_broker_persistence_last_recovery_time" "s" [] "Seconds that it took at the start to read back what was on disk; 0 when nothing was";
+    AIO_DISK_TRANSFERS_COMPLETED Counter "aio_broker_disk_transfers_completed" "{parts}" [] "Parts of long queues, of up to 1,024 messages, that were written to the disk-backed message buffer";
+    AIO_DISK_TRANSFERS_FAILED Counter "aio_broker_disk_transfers_failed" "{attempts}" [] "Attempts to write such a part that failed";
+    AIO_TRANSFER_SENT Counter "aio_broker_store_transfer_batch_sender_message_count" "{messages}" ["chain_id"] "Parts of snapshots that were sent to a replica that joined";
+    AIO_TRANSFER_BYTES Counter "aio_broker_store_transfer_batch_sender_transfer_bytes" "By" ["chain_id"] "Bytes of them";
+    AIO_TRANSFER_RECEIVED Counter "aio_broker_store_transfer_batch_receiver_message_count" "{messages}" ["chain_id"] "Parts of snapshots that a replica here got when it joined";
+
+    DISK_SYNCS Counter "catena_disk_syncs_total" "{syncs}" [] "Syncs of files and directories of what is kept on disk";
+    DISK_SYNC_SECONDS Histogram "catena_disk_sync_seconds" "s" [] "How long syncs of logs took: acknowledgements wait for them, unless persistence.sync is Interval";
+    DISK_ENTRIES Counter "catena_disk_entries_total" "{entries}" [] "Entries that were written to logs";
+    DISK_WRITTEN Counter "catena_disk_written_bytes_total" "By" [] "Bytes that were written to logs and snapshots";
+    DISK_MAX Gauge "catena_disk_max_bytes" "By" [] "persistence.maxSize";
+    SHARD_LOG_BYTES Gauge "catena_shard_log_bytes" "By" ["shard"] "Bytes of entries on disk since the last snapshot";
+    SHARD_SNAPSHOT_AGE Gauge "catena_shard_snapshot_age_seconds" "s" ["shard"] "Age of the last snapshot on disk, if this process has written it";
+    SHARD_DISK_COMPLETE Gauge "catena_shard_disk_complete" "1" ["shard"] "1 where what is on disk of a shard is enough to go on from; 0 while a first snapshot is written, and after a failure";
+    SHARD_DISK_FAILED Gauge "catena_shard_disk_failed" "1" ["shard"] "1 where the disk of a replica is full or has failed: it acknowledges nothing any more";
+
     SHARD_ROLE Gauge "catena_shard_role" "1" ["shard", "role"] "1 for the role that this process has in the chain of a shard: head, middle, tail, alone, learner";
     SHARD_EPOCH Gauge "catena_shard_epoch" "1" ["shard"] "The epoch of the chain, as its replica here knows it";
     SHARD_INDEX Gauge "catena_shard_log_index" "{entries}" ["shard"] "The last entry that the replica has";

@@ -10,6 +10,7 @@ use std::{
     collections::VecDeque,
     sync::{Arc, mpsc as blocking},
     task::{Context, Poll},
+    time::Instant,
 };
 
 use bytes::BytesMut;
@@ -24,7 +25,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tracing::{debug, error, info, warn};
 
 use super::Host;
-use crate::storage::Storage;
+use crate::{pulse::OnDisk, storage::Storage};
 
 type Keep = catena_chain::Keep<Replicated>;
 type Checkpoint = catena_chain::Checkpoint<Replicated>;
@@ -66,6 +67,8 @@ struct Current {
     /// Of entries since the last snapshot.
     log_bytes: u64,
     snapshot_bytes: u64,
+    snapshot_at: Option<Instant>,
+    has_failed: bool,
 }
 
 /// What another thread has done.
@@ -101,6 +104,17 @@ impl Keeping {
             self.sync = sync;
             self.change(Change::Sync(sync));
         }
+    }
+
+    /// What there is, for metrics.
+    pub fn on_disk(&self) -> Option<OnDisk> {
+        let current = self.current.as_ref()?;
+        Some(OnDisk {
+            log_bytes: current.log_bytes,
+            snapshot_at: current.snapshot_at,
+            is_complete: current.is_complete,
+            has_failed: current.has_failed,
+        })
     }
 
     /// Does what the replica wants.
@@ -288,6 +302,7 @@ impl Keeping {
             }
             Event::Installed(position) => {
                 current.is_writing = false;
+                current.snapshot_at = Some(Instant::now());
                 current.durable = current.durable.max(position.index);
                 info!(%shard, index = position.index, bytes = current.snapshot_bytes, "wrote a snapshot, and cut the log");
             }
@@ -304,6 +319,7 @@ impl Keeping {
                     "the disk keeps nothing more: this replica acknowledges nothing any more, and leaves its chain"
                 );
                 current.is_complete = false;
+                current.has_failed = true;
                 current.waiting.clear();
                 return inputs.push(Input::DiskFailed { store });
             }
@@ -373,6 +389,8 @@ impl Current {
             is_writing: false,
             log_bytes: 0,
             snapshot_bytes: 0,
+            snapshot_at: None,
+            has_failed: false,
         }
     }
 

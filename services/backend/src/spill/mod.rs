@@ -64,6 +64,10 @@ pub(crate) struct State {
     waiting: AtomicU64,
     /// Bytes of parts that were read ahead.
     ahead: AtomicU64,
+    /// Parts that were written.
+    written: AtomicU64,
+    /// Attempts to write one that failed.
+    failed: AtomicU64,
     /// The last write failed, or found no room.
     is_full: AtomicBool,
     seal: Seal,
@@ -79,6 +83,10 @@ pub struct SpillStatus {
     pub used: u64,
     /// Bytes of parts that wait in memory to be written.
     pub waiting: u64,
+    /// Parts that were written since the process started.
+    pub written: u64,
+    /// Attempts to write one that failed.
+    pub failed: u64,
     /// The disk is full, or fails: parts stay in memory.
     pub is_full: bool,
 }
@@ -100,6 +108,8 @@ impl Spill {
             used: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             ahead: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
             is_full: AtomicBool::new(false),
             seal: Seal::new()?,
             to_read,
@@ -144,6 +154,8 @@ impl Spill {
             max: state.max.load(Relaxed),
             used: state.used.load(Relaxed),
             waiting: state.waiting.load(Relaxed),
+            written: state.written.load(Relaxed),
+            failed: state.failed.load(Relaxed),
             is_full: state.is_full.load(Relaxed),
         }
     }

@@ -45,6 +45,7 @@ pub(super) fn write_all(writes: &Receiver<Arc<Segment>>, mut files: Files) {
             match write(&segment, &mut files) {
                 Ok(()) => {
                     files.state().waiting.fetch_sub(len, Relaxed);
+                    files.state().written.fetch_add(1, Relaxed);
                     if files.state().is_full.swap(false, Relaxed) {
                         told_at = None;
                         info!("the disk-backed message buffer takes parts of queues again");
@@ -55,6 +56,7 @@ pub(super) fn write_all(writes: &Receiver<Arc<Segment>>, mut files: Files) {
                     // Parts that nobody wants any more need no room; the last reference here lets go of them.
                     waiting.retain(|segment| is_wanted(segment, &files));
                     files.state().is_full.store(true, Relaxed);
+                    files.state().failed.fetch_add(1, Relaxed);
                     if told_at.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
                         told_at = Some(Instant::now());
                         error!(%error, "the disk-backed message buffer is full or fails: queues stay in memory, and publishes are refused when that is full");

@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use catena_backend::{Held, Measured, Pulse};
+use catena_backend::{Held, Measured, Pulse, Spill, Storage, storage::SYNC_MICROS};
 use catena_chain::Incarnation;
 use catena_membership::Cluster;
-use catena_telemetry::{Health, Samples, Source, names};
+use catena_telemetry::{Health, Samples, Source, names, samples::Histogram};
 use tokio::sync::watch;
 
 /// The replicas of a process.
 pub struct Replicas {
     pub pulse: Pulse,
     pub cluster: watch::Receiver<Arc<Cluster>>,
+    /// What is kept on disk, if anything is.
+    pub storage: watch::Receiver<Option<Storage>>,
+    pub spill: Spill,
 }
 
 impl Source for Replicas {
@@ -38,7 +41,40 @@ impl Source for Replicas {
         samples.add(&names::AIO_TOTAL_SUBSCRIPTIONS, [], subscriptions);
         samples.add(&names::AIO_BACKPRESSURE_MEMORY, [], refused);
         samples.add(&names::AIO_DISK_BUFFER, [], spilled);
+        if let Some(storage) = &*self.storage.borrow() {
+            collect_storage(storage, samples);
+        }
+        let spill = self.spill.status();
+        samples.add(&names::AIO_DISK_TRANSFERS_COMPLETED, [], spill.written);
+        samples.add(&names::AIO_DISK_TRANSFERS_FAILED, [], spill.failed);
     }
+}
+
+fn collect_storage(storage: &Storage, samples: &mut Samples) {
+    let figures = storage.figures();
+    samples.add(&names::AIO_PERSISTENCE_USED, [], figures.bytes_used);
+    let room = figures.bytes_max.saturating_sub(figures.bytes_used);
+    // A disk that does not say how much is left has failed, and that is told elsewhere.
+    let left = storage.free().map_or(room, |free| free.min(room));
+    if figures.bytes_max > 0 {
+        let percent = left as f64 * 100.0 / figures.bytes_max as f64;
+        samples.add(&names::AIO_PERSISTENCE_AVAILABLE, [], percent);
+        samples.add(&names::DISK_MAX, [], figures.bytes_max);
+    }
+    let recovery = storage.recovery().unwrap_or_default().as_secs_f64();
+    samples.add(&names::AIO_PERSISTENCE_RECOVERY, [], recovery);
+    samples.add(&names::DISK_SYNCS, [], figures.syncs);
+    samples.add(&names::DISK_ENTRIES, [], figures.entries);
+    samples.add(&names::DISK_WRITTEN, [], figures.bytes_written);
+    let syncs = Histogram {
+        bounds: SYNC_MICROS
+            .iter()
+            .map(|micros| *micros as f64 / 1e6)
+            .collect(),
+        counts: figures.sync_counts.to_vec(),
+        sum: figures.sync_time.as_secs_f64(),
+    };
+    samples.add(&names::DISK_SYNC_SECONDS, [], syncs);
 }
 
 fn collect_replica(shard: &str, measured: &Measured, samples: &mut Samples) {
@@ -58,6 +94,19 @@ fn collect_replica(shard: &str, measured: &Measured, samples: &mut Samples) {
         measured.direct_dropped,
     );
     samples.add(&names::SHARD_LINKS, [shard], measured.links);
+    let transfers = measured.transfers;
+    samples.add(&names::AIO_TRANSFER_SENT, [shard], transfers.sent);
+    samples.add(&names::AIO_TRANSFER_BYTES, [shard], transfers.sent_bytes);
+    samples.add(&names::AIO_TRANSFER_RECEIVED, [shard], transfers.received);
+    if let Some(kept) = measured.kept {
+        samples.add(&names::SHARD_LOG_BYTES, [shard], kept.log_bytes);
+        samples.add(&names::SHARD_DISK_COMPLETE, [shard], kept.is_complete);
+        samples.add(&names::SHARD_DISK_FAILED, [shard], kept.has_failed);
+        if let Some(at) = kept.snapshot_at {
+            let age = at.elapsed().as_secs_f64();
+            samples.add(&names::SHARD_SNAPSHOT_AGE, [shard], age);
+        }
+    }
 }
 
 fn collect_held(shard: &str, is_tail: bool, held: &Held, buffer: u64, samples: &mut Samples) {

@@ -42,6 +42,8 @@ pub struct Members {
     pub voice: GatewayVoice,
     pub node: Incarnation,
     pub pulse: Pulse,
+    pub storage: watch::Receiver<Option<Storage>>,
+    pub spill: Spill,
 }
 
 impl Members {
@@ -87,7 +89,7 @@ impl Members {
         let pulse = Pulse::default();
         client.carry_passports(NAME, NAME.to_owned(), tracing.passports.clone());
         pulse.trace(tracing);
-        let keeps = (pulse.clone(), storage, spill);
+        let keeps = (pulse.clone(), spill.clone(), storage.clone());
         let (backend, shards) = backend(settings, &client, me, cluster.clone(), keeps)?;
         local.add(me, backend);
         Ok(Members {
@@ -100,6 +102,8 @@ impl Members {
             voice,
             node: me,
             pulse,
+            storage: watch::channel(storage).1,
+            spill,
         })
     }
 }
@@ -109,7 +113,7 @@ fn backend(
     client: &ControlPlane,
     me: Incarnation,
     cluster: watch::Receiver<Arc<Cluster>>,
-    (pulse, storage, spill): (Pulse, Option<Storage>, Spill),
+    (pulse, spill, storage): (Pulse, Spill, Option<Storage>),
 ) -> anyhow::Result<(Backend, Vec<Shards>)> {
     let heart = pulse.clone();
     let voice = Arc::new(client.node_voice(NAME.to_owned(), me, move || heart.said()));

@@ -287,6 +287,8 @@ impl<M: Machine> Replica<M> {
                     offset: body.sent,
                     bytes: body.bytes[body.sent..end].to_vec(),
                 };
+                self.transfers.sent += 1;
+                self.transfers.sent_bytes += (end - body.sent) as u64;
                 body.sent = end;
                 self.send(learner, message, outputs);
                 if end == 0 {
@@ -358,6 +360,7 @@ impl<M: Machine> Replica<M> {
         if arriving.nonce != nonce || arriving.bytes.len() != offset {
             return;
         }
+        self.transfers.received += 1;
         arriving.heard_at = self.now.monotonic;
         arriving.bytes.extend_from_slice(bytes);
         let offset = arriving.bytes.len();

@@ -49,6 +49,6 @@ pub use machine::{Machine, Standing, Unreadable};
 pub use replica::{Input, Options, Output, Replica};
 pub use role::Role;
 pub use route::Wanted;
-pub use status::Status;
+pub use status::{Status, Transfers};
 pub use switches::{Rule, Switches};
 pub use uplink::{DirectWindow, Uplink};

@@ -26,6 +26,7 @@ use crate::{
     peer::Peers,
     role::Role,
     snapshot::{Decoded, Decoding, Encoded, Encoding},
+    status::Transfers,
     switches::{Rule, Switches},
 };
 
@@ -236,6 +237,7 @@ pub struct Replica<M: Machine> {
     pub(crate) is_control_plane_reachable: bool,
     pub(crate) diverged_at: Option<Index>,
     pub(crate) direct_dropped: u64,
+    pub(crate) transfers: Transfers,
     pub(crate) next_report: u64,
 }
 
@@ -266,6 +268,7 @@ impl<M: Machine> Replica<M> {
             is_control_plane_reachable: true,
             diverged_at: None,
             direct_dropped: 0,
+            transfers: Transfers::default(),
             next_report: 0,
         }
     }

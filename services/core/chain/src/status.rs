@@ -20,7 +20,20 @@ pub struct Status {
     pub commit: Index,
 }
 
+/// Parts of snapshots that went to learners and came from tails, since the process started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Transfers {
+    pub sent: u64,
+    pub sent_bytes: u64,
+    pub received: u64,
+}
+
 impl<M: Machine> Replica<M> {
+    /// What went from replica to replica so that one joins.
+    pub fn transfers(&self) -> Transfers {
+        self.transfers
+    }
+
     /// How far it has come; `None` without state.
     pub fn status(&self) -> Option<Status> {
         let state = self.state.as_ref()?;
