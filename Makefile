@@ -107,6 +107,11 @@ compare: clients-installed protoc ## Compare throughput and latency with mosquit
 	$(CARGO) build --release --package catena
 	CATENA_BIN=$(TARGET)/release/catena tests/bench/compare.sh
 
+.PHONY: bench-persistence
+bench-persistence: protoc ## Measure what keeping everything on disk costs, by persistence.sync (options: ARGS="--cluster --rounds 5 --directory /mnt/disk")
+	$(CARGO) build --release --package catena
+	CATENA_BIN=$(TARGET)/release/catena PYTHONDONTWRITEBYTECODE=1 tests/bench/persistence.py $(ARGS)
+
 .PHONY: compare-cluster
 compare-cluster: clients-installed etcd-installed nats-installed cluster-built ## Compare a replicated cluster with mosquitto and NATS
 	tests/bench/replicated.py $(ARGS)
