@@ -17,7 +17,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use catena_chain::{Epoch, Incarnation, Member, Now, Options, message::ConnectionId};
+use catena_chain::{Beginning, Epoch, Incarnation, Member, Now, Options, message::ConnectionId};
 use catena_membership::Cluster;
 use catena_replicated::{Envelope, FromOrigin, Input, Output, Replica, ToOrigin};
 use catena_resources::broker::SyncMode;
@@ -53,8 +53,8 @@ use crate::{
 /// So much later than it was due may a timer of the shard fire.
 const TICK_SLACK: Duration = Duration::from_millis(5);
 
-/// When a shard that has not heard whether parts of queues may leave memory is told again.
-const SPILL_TOLD_AGAIN: Duration = Duration::from_secs(1);
+/// When a shard that has not heard what its host says is told again.
+const TOLD_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a host is told from outside of its connections.
 #[derive(Debug)]
@@ -118,6 +118,8 @@ pub(crate) struct Host<D: Dial, R: Reach> {
     is_offloading: bool,
     inquiries: Inquiries,
     keeping: Option<Keeping>,
+    /// Entries that were on the disk at the start: what they brought, and the settings do not keep, is still to be dropped.
+    kept_through: Option<(u64, Option<Instant>)>,
     /// How many members a chain is to have.
     redundancy: usize,
     to_send: ToSend,
@@ -168,8 +170,10 @@ impl<D: Dial, R: Reach> Host<D, R> {
         let started = Instant::now();
         let tick_every = parts.timeout / TICKS_PER_TIMEOUT;
         let mut replica = Replica::new(parts.shard, parts.me, options);
+        let mut kept_through = None;
         let keeping = parts.storage.map(|storage| {
             let found = storage.take(parts.shard).map(|recovered| {
+                kept_through = Some((recovered.kept.machine().shard().sequence(), None));
                 replica.keep(recovered.kept);
                 recovered.state
             });
@@ -195,6 +199,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
             is_offloading: false,
             inquiries: Inquiries::default(),
             keeping,
+            kept_through,
             redundancy: usize::MAX,
             to_send: ToSend::default(),
             told: Told::default(),
@@ -256,6 +261,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
             self.look_around();
         }
         self.put_away();
+        self.drop_unkept();
         self.perform();
         self.send();
         self.beat.turned(&self.replica);
@@ -358,11 +364,37 @@ impl<D: Dial, R: Reach> Host<D, R> {
             self.spill_told = None;
             return;
         }
-        let is_new =
-            |(told, at): (bool, Instant)| told != pause || self.at >= at + SPILL_TOLD_AGAIN;
+        let is_new = |(told, at): (bool, Instant)| told != pause || self.at >= at + TOLD_AGAIN;
         if self.spill_told.is_none_or(is_new) {
             self.spill_told = Some((pause, self.at));
             self.tell_shard(Command::PauseSpill(pause));
+        }
+    }
+
+    /// A founder that goes on from its disk tells the shard so, when the settings are those of now `[C-59]`.
+    fn drop_unkept(&mut self) {
+        let (Some((through, told)), Some(configuration), Some(machine)) = (
+            self.kept_through,
+            self.replica.configuration(),
+            self.replica.machine(),
+        ) else {
+            return;
+        };
+        let shard = machine.shard();
+        let is_founder = self.replica.seat() == Some(configuration.founder);
+        let is_from_disk = is_founder && configuration.began != Beginning::Empty;
+        let are_settings_new =
+            self.told.settings > 0 && shard.settings_version() >= self.told.settings;
+        let command = Command::DropUnkept { through };
+        if !is_from_disk || (are_settings_new && !shard.would_act(&command)) {
+            // It is done; or the replica began in another way, and what the disk held is of no use any more.
+            self.kept_through = None;
+        } else if are_settings_new
+            && self.replica.role().is_head
+            && told.is_none_or(|at| self.at >= at + TOLD_AGAIN)
+        {
+            self.kept_through = Some((through, Some(self.at)));
+            self.tell_shard(command);
         }
     }
 

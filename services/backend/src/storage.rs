@@ -67,6 +67,12 @@ pub enum StorageError {
         directory: PathBuf,
         reason: String,
     },
+    /// Another version has written it.
+    #[error(
+        "what is kept of shard {shard} is of level {written}, and this version reads level {FEATURE_LEVEL}: start the version that \
+         wrote it; or, in a cluster, take the data directory of one node after the other away, and it gets all from the others"
+    )]
+    Level { shard: ShardId, written: u32 },
     #[error("there is no thread for the disk")]
     Thread(#[source] io::Error),
 }
@@ -99,6 +105,9 @@ pub(crate) struct Recovered {
 
 /// How often to look whether the disk of long queues has come on.
 const LOOK: Duration = Duration::from_millis(2);
+
+/// What the state machine understands; written with each state. 2: which queues outlive a start from disk `[C-59]`.
+pub(crate) const FEATURE_LEVEL: u32 = 2;
 
 /// With `persistence.sync: Interval` everything is synced so often: a power cut takes what was acknowledged within it.
 pub const INTERVAL: Duration = Duration::from_millis(200);
@@ -249,6 +258,12 @@ fn recover(
     if meta.status != Status::Complete {
         info!(%shard, "what is kept of a shard is of a replica that was joining: it is to join anew");
         return Ok(None);
+    }
+    if meta.feature_level != FEATURE_LEVEL {
+        return Err(StorageError::Level {
+            shard,
+            written: meta.feature_level,
+        });
     }
     if meta.may_lack {
         warn!(

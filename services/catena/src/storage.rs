@@ -7,10 +7,7 @@ use catena_backend::{
     Spill, Storage, StorageOptions,
     storage::{Key, Keys, existing_key, generated_key},
 };
-use catena_resources::{
-    Switch,
-    broker::{PersistMode, Persistence},
-};
+use catena_resources::{Switch, broker::Persistence};
 use catena_secrets::Secrets;
 use tracing::{info, warn};
 
@@ -42,9 +39,6 @@ pub async fn open(wanted: Wanted<'_>) -> anyhow::Result<Storage> {
     std::fs::create_dir_all(&directory)
         .with_context(|| format!("cannot make the directory {}", directory.display()))?;
     let keys = keys(&directory, &wanted)?;
-    wanted
-        .persistence
-        .inspect(|persistence| warn_of_what_is_not_built(persistence));
     let maximum = wanted
         .persistence
         .map_or(STANDALONE_BYTES_MAX, |persistence| {
@@ -115,22 +109,6 @@ pub async fn follow_key(storage: Storage, secrets: Secrets, name: String) {
                 error = format!("{error:#}"),
                 "the key for the disk stays as it was"
             ),
-        }
-    }
-}
-
-/// What the Broker asks for and this version does not do.
-fn warn_of_what_is_not_built(persistence: &Persistence) {
-    let modes = [
-        ("retain", persistence.retain.mode),
-        ("subscriberQueue", persistence.subscriber_queue.mode),
-        ("stateStore", persistence.state_store.mode),
-    ];
-    for (field, mode) in modes {
-        if mode != PersistMode::All {
-            warn!(
-                "persistence.{field}.mode {mode:?} is not built yet: everything is kept, as with All"
-            );
         }
     }
 }

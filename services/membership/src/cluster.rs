@@ -5,8 +5,15 @@ use std::{
     sync::Arc,
 };
 
+use bytestring::ByteString;
 use catena_chain::{Configuration, Incarnation};
-use catena_resources::{Broker, QueueStrategy, Resources, SharedStrategy};
+use catena_resources::{
+    Broker, QueueStrategy, Resources, SharedStrategy, Switch, broker::PersistMode,
+};
+use catena_shard::{
+    query::Pattern,
+    unkept::{Durable, Which},
+};
 use catena_slots::ShardId;
 use catena_topology::{GatewayIncarnation, Layout};
 
@@ -67,8 +74,70 @@ impl Cluster {
                 SharedStrategy::LeastInflight => catena_shard::SharedStrategy::LeastInflight,
                 SharedStrategy::TopicHash => catena_shard::SharedStrategy::TopicHash,
             },
+            durable: self.durable(),
             ..catena_shard::Settings::new(shard, slots.clone())
         })
+    }
+
+    /// What of the messages outlives a start from disk.
+    fn durable(&self) -> Durable {
+        let Some(persistence) = &self.broker.persistence else {
+            return Durable::default();
+        };
+        let which = |mode, asked: Option<Switch>| match mode {
+            PersistMode::All => Which::All,
+            PersistMode::None => Which::None,
+            PersistMode::Custom => Which::Custom {
+                asked: asked == Some(Switch::Enabled),
+            },
+        };
+        let retained = persistence.retain.retain_settings.as_ref();
+        let queues = persistence
+            .subscriber_queue
+            .subscriber_queue_settings
+            .as_ref();
+        let topics = retained.map(|settings| settings.topics.iter());
+        Durable {
+            retained: which(
+                persistence.retain.mode,
+                retained.map(|settings| settings.dynamic.mode),
+            ),
+            retained_topics: topics
+                .into_iter()
+                .flatten()
+                .map(|topic| topic.as_str().into())
+                .collect(),
+            queues: which(
+                persistence.subscriber_queue.mode,
+                queues.map(|settings| settings.dynamic.mode),
+            ),
+            property: self.keep_property(),
+        }
+    }
+
+    /// The user property by which clients ask for their messages to be kept; empty when nothing is.
+    fn keep_property(&self) -> (ByteString, ByteString) {
+        let persistence = self.broker.persistence.as_ref();
+        persistence.map_or_else(Default::default, |persistence| {
+            let dynamic = &persistence.dynamic_settings;
+            let (name, value) = (&dynamic.user_property_key, &dynamic.user_property_value);
+            (name.as_str().into(), value.as_str().into())
+        })
+    }
+
+    /// Whose queues are kept by their client ids. What is too long to be a pattern names nobody.
+    fn kept_clients(&self) -> Arc<[Pattern]> {
+        let policy = self
+            .broker
+            .persistence
+            .as_ref()
+            .map(|persistence| &persistence.subscriber_queue);
+        let settings = policy.and_then(|policy| policy.subscriber_queue_settings.as_ref());
+        let ids = settings
+            .into_iter()
+            .flat_map(|settings| &settings.subscriber_client_ids);
+        ids.filter_map(|id| Pattern::parse(id.as_str().into()).ok())
+            .collect()
     }
 
     /// How much of a node's disk long queues may take; 0: none.
@@ -108,6 +177,8 @@ impl Cluster {
             publish_bytes_rate_max: clients.max_publish_bytes_rate,
             keep_alive_max: clients.max_keep_alive_seconds,
             server_reference: server_reference.clone().map(Into::into),
+            kept_clients: self.kept_clients(),
+            keep_property: self.keep_property(),
             ..defaults
         }
     }

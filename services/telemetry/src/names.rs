@@ -82,6 +82,7 @@ metrics! {
 
     AIO_PERSISTENCE_USED Gauge "aio_broker_persistence_disk_usage" "By" [] "Bytes that is kept on disk takes, of all shards of this node";
     AIO_PERSISTENCE_AVAILABLE Gauge "aio_broker_persistence_disk_percent_available" "%" [] "How much of persistence.maxSize is left, or of the disk if that is less";
+    AIO_PERSISTENCE_REQUESTS Counter "aio_broker_persistence_dynamic_requests" "1" ["allowed"] "CONNECTs and retained messages that asked to be kept on disk, by whether the Broker lets them ask; of the chains whose tail is here";
     AIO_PERSISTENCE_RECOVERY Gauge "aio_broker_persistence_last_recovery_time" "s" [] "Seconds that it took at the start to read back what was on disk; 0 when nothing was";
     AIO_DISK_TRANSFERS_COMPLETED Counter "aio_broker_disk_transfers_completed" "{parts}" [] "Parts of long queues, of up to 1,024 messages, that were written to the disk-backed message buffer";
     AIO_DISK_TRANSFERS_FAILED Counter "aio_broker_disk_transfers_failed" "{attempts}" [] "Attempts to write such a part that failed";
@@ -95,6 +96,7 @@ metrics! {
     DISK_WRITTEN Counter "catena_disk_written_bytes_total" "By" [] "Bytes that were written to logs and snapshots";
     DISK_MAX Gauge "catena_disk_max_bytes" "By" [] "persistence.maxSize";
     SHARD_LOG_BYTES Gauge "catena_shard_log_bytes" "By" ["shard"] "Bytes of entries on disk since the last snapshot";
+    SHARD_UNKEPT Counter "catena_shard_unkept_dropped_total" "{messages}" ["shard"] "Messages that were dropped after a start from disk, since persistence does not keep them";
     SHARD_SNAPSHOT_AGE Gauge "catena_shard_snapshot_age_seconds" "s" ["shard"] "Age of the last snapshot on disk, if this process has written it";
     SHARD_DISK_COMPLETE Gauge "catena_shard_disk_complete" "1" ["shard"] "1 where what is on disk of a shard is enough to go on from; 0 while a first snapshot is written, and after a failure";
     SHARD_DISK_FAILED Gauge "catena_shard_disk_failed" "1" ["shard"] "1 where the disk of a replica is full or has failed: it acknowledges nothing any more";

@@ -25,13 +25,14 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tracing::{debug, error, info, warn};
 
 use super::Host;
-use crate::{pulse::OnDisk, storage::Storage};
+use crate::{
+    pulse::OnDisk,
+    storage::{FEATURE_LEVEL, Storage},
+};
 
 type Keep = catena_chain::Keep<Replicated>;
 type Checkpoint = catena_chain::Checkpoint<Replicated>;
 
-/// What the state machine understands; written with each state.
-const FEATURE_LEVEL: u32 = 1;
 /// A log of fewer bytes is not worth a snapshot; of more, when it has as many as the last snapshot.
 const CHECKPOINT_BYTES_MIN: u64 = 64 * 1024 * 1024;
 

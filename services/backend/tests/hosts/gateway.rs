@@ -218,6 +218,7 @@ impl Gateway {
             receive_maximum: u16::MAX,
             window_messages: 1 << 20,
             window_bytes: 1 << 30,
+            keeps: Default::default(),
         };
         let connect = Connect {
             client_id: client.into(),

@@ -33,6 +33,12 @@ impl Source for Replicas {
                     let away = counted.persistent_away;
                     sessions += counted.persistent_connected + away + counted.ephemeral;
                     refused += held.stats.publishes_refused;
+                    for (allowed, count) in [
+                        ("true", held.stats.asked_allowed),
+                        ("false", held.stats.asked_denied),
+                    ] {
+                        samples.add(&names::AIO_PERSISTENCE_REQUESTS, [allowed], count);
+                    }
                     subscriptions += counted.subscriptions + counted.shared_subscriptions;
                 }
             }
@@ -125,6 +131,7 @@ fn collect_held(shard: &str, is_tail: bool, held: &Held, buffer: u64, samples: &
     ] {
         samples.add(&names::SHARD_DROPPED, [shard, reason], count);
     }
+    samples.add(&names::SHARD_UNKEPT, [shard], stats.unkept_dropped);
     samples.add(&names::SHARD_TAKEOVERS, [shard], stats.takeovers);
     samples.add(&names::SHARD_WILLS, [shard], stats.wills);
     samples.add(&names::SHARD_STALE, [shard], stats.stale);

@@ -83,6 +83,7 @@ impl Far {
             receive_maximum: 10,
             window_messages: 10,
             window_bytes: 1 << 20,
+            keeps: Default::default(),
         };
         let connect = op::Connect {
             client_id: id.to_owned().into(),

@@ -14,6 +14,7 @@ use catena_shard::{
     ClientKey, Op, Who,
     effect::{Accepted, Connected},
     op::{self, Attachment, Disconnect},
+    unkept::Keeps,
 };
 use catena_slots::SlotTable;
 
@@ -115,6 +116,7 @@ impl Connection {
     fn enter<O: Outside>(&mut self, entering: Box<Entering>, now: Now, outside: &mut O) {
         let connect = &entering.connect;
         self.expiry = self.session_expiry(connect);
+        self.keeps = self.keeps(connect);
         let receive_maximum = connect.receive_maximum.map_or(u16::MAX, NonZeroU16::get);
         self.receive_maximum = receive_maximum
             .min(self.settings.client_receive_maximum_max)
@@ -316,6 +318,17 @@ impl Connection {
         }
     }
 
+    /// Why the session's queues may be some of those that outlive a start from disk `[C-59]`.
+    fn keeps(&self, connect: &Connect) -> Keeps {
+        let settings = &self.settings;
+        let (name, value) = &settings.keep_property;
+        let mut patterns = settings.kept_clients.iter();
+        Keeps {
+            named: patterns.any(|pattern| pattern.matches(&self.client_id)),
+            asked: !name.is_empty() && connect.user_properties.get(name) == Some(value),
+        }
+    }
+
     /// What the session's reader on a shard is told of this connection.
     pub(crate) fn attachment(&self, slots: &SlotTable) -> Attachment {
         let receive_maximum = self.receive_maximum;
@@ -331,6 +344,7 @@ impl Connection {
             receive_maximum,
             window_messages,
             window_bytes: self.window_bytes(slots),
+            keeps: self.keeps,
         }
     }
 

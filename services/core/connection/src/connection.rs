@@ -9,7 +9,7 @@ use catena_mqtt::{
     packet,
 };
 use catena_policy::Policy;
-use catena_shard::{ClientKey, ConnId, Who};
+use catena_shard::{ClientKey, ConnId, Who, unkept::Keeps};
 use catena_slots::ShardId;
 
 use crate::{
@@ -146,6 +146,8 @@ pub struct Connection {
     pub(crate) aliases_out: Option<Box<AliasesOut>>,
     /// The client's Receive Maximum, bounded.
     pub(crate) receive_maximum: u16,
+    /// Why its queues may be some of those that outlive a start from disk `[C-59]`.
+    pub(crate) keeps: Keeps,
     /// The client's Maximum Packet Size.
     pub(crate) packet_size_max: usize,
     pub(crate) flights: IdMap<Flight>,
@@ -219,6 +221,7 @@ impl Connection {
             requests: None,
             aliases_out: None,
             receive_maximum: u16::MAX,
+            keeps: Keeps::default(),
             packet_size_max: usize::MAX,
             flights: IdMap::new(),
             tracked: IdMap::new(),

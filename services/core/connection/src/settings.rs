@@ -1,7 +1,11 @@
 //! What Broker and listener say of connections.
 
+use std::sync::Arc;
+
 use bytestring::ByteString;
 use catena_mqtt::{QoS, encode::PACKET_SIZE_MAX};
+
+use catena_shard::query::Pattern;
 
 use crate::bounds::WINDOW_BYTES;
 
@@ -33,6 +37,10 @@ pub struct Settings {
     pub keep_alive_max: u16,
     /// Where clients are sent that we turn away `[F-26]`.
     pub server_reference: Option<ByteString>,
+    /// Patterns of client ids whose queues outlive a start from disk `[C-59]`.
+    pub kept_clients: Arc<[Pattern]>,
+    /// The user property by which a client asks for that in CONNECT, and what it says. Empty: none does.
+    pub keep_property: (ByteString, ByteString),
 }
 
 /// The Receive Maximum of the Azure IoT Operations MQTT broker.
@@ -67,6 +75,8 @@ impl Default for Settings {
             publish_bytes_rate_max: None,
             keep_alive_max: u16::MAX,
             server_reference: None,
+            kept_clients: Arc::default(),
+            keep_property: (ByteString::default(), ByteString::default()),
         }
     }
 }

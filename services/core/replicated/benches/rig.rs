@@ -203,6 +203,7 @@ impl Rig {
                 receive_maximum: u16::MAX,
                 window_messages: 1 << 20,
                 window_bytes: 1 << 30,
+                keeps: Default::default(),
             },
         })));
         self.run();

@@ -35,6 +35,9 @@ pub enum Command {
     Restore(Box<Restore>),
     /// Of the head's host itself: whether parts of long queues may leave memory, or have no place to go.
     PauseSpill(bool),
+    /// Of the host of a founder that goes on from its disk: what entries through this one brought, and the settings do not
+    /// keep, is dropped `[C-59]`.
+    DropUnkept { through: u64 },
 }
 
 impl Shard {
@@ -55,6 +58,7 @@ impl Shard {
                 .is_some_and(|retained| retained.sequence == *sequence),
             Command::Restore(restore) => self.would_restore(restore),
             Command::PauseSpill(pause) => self.spill_paused != *pause,
+            Command::DropUnkept { through } => self.would_drop_unkept(*through),
         }
     }
 
@@ -83,6 +87,7 @@ impl Shard {
                 self.spill_paused = *pause;
                 self.spill_later();
             }
+            Command::DropUnkept { through } => self.drop_unkept(*through),
         }
     }
 

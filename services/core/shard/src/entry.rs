@@ -7,6 +7,7 @@ use crate::{
     command::Command,
     id::{Origin, Time},
     op::Op,
+    unkept::Durable,
 };
 
 /// One input with its place in the log and its time.
@@ -71,6 +72,8 @@ pub struct Settings {
     /// Subscriptions of a session on this shard.
     pub subscriptions_max: u32,
     pub shared_strategy: SharedStrategy,
+    /// What of the messages outlives a start from disk `[C-59]`.
+    pub durable: Durable,
     /// How often each shard has started empty, by shard. One that rises has lost what it held `[F-25]`.
     pub generations: Vec<u32>,
 }
@@ -99,6 +102,7 @@ impl Settings {
             retained_bytes_max: BUFFER_BYTES_DEFAULT / 4,
             subscriptions_max: SUBSCRIPTIONS_MAX_DEFAULT,
             shared_strategy: SharedStrategy::RoundRobin,
+            durable: Durable::default(),
         }
     }
 }

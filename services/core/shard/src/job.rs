@@ -11,6 +11,7 @@ use crate::{
     reader::{Reader, ReaderId},
     shard::Shard,
     timer::Timer,
+    unkept::Unkept,
 };
 
 /// How many places of a table one unit of work looks at.
@@ -47,6 +48,8 @@ pub(crate) enum Job {
     Spill,
     /// A restore takes the place of all that is there.
     Clear { homes_done: u32 },
+    /// After a start from disk, what the settings do not keep goes `[C-59]`.
+    DropUnkept(Box<Unkept>),
 }
 
 impl Shard {
@@ -99,6 +102,7 @@ impl Shard {
             Job::DiscardGroup(group) => self.discard_group(group),
             Job::Spill => self.spill_more(),
             Job::Clear { homes_done } => self.clear_all(homes_done),
+            Job::DropUnkept(unkept) => self.drop_more_unkept(unkept),
             Job::GatewaysGone {
                 homes_done,
                 readers_done,

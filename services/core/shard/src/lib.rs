@@ -44,6 +44,7 @@ mod store;
 mod switches;
 mod timer;
 pub mod trace;
+pub mod unkept;
 pub mod watch;
 
 pub use command::Command;

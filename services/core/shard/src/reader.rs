@@ -16,6 +16,7 @@ use crate::{
     op::SubscriptionOptions,
     queue::Queue,
     slab::Slab,
+    unkept::Keeps,
 };
 
 /// A reader's number. A message goes to its readers in ascending order of it `[F-67]`.
@@ -46,6 +47,8 @@ pub(crate) struct Reader {
     pub cursors: VecDeque<Cursor>,
     /// QoS 2 publishes of the client that wait for PUBREL, each with the epoch that brought it `[F-42]`.
     pub inbound: BTreeMap<u16, u64>,
+    /// Why its queue may be one of those that outlive a start from disk `[C-59]`.
+    pub keeps: Keeps,
     /// Groups that it is a member of.
     pub groups: Vec<GroupId>,
     /// A shared delivery came back unsent: passed over until its next acknowledgement `[F-71]`.
@@ -103,6 +106,7 @@ impl Reader {
             inflight: Inflight::default(),
             cursors: VecDeque::new(),
             inbound: BTreeMap::new(),
+            keeps: Keeps::default(),
             groups: Vec::new(),
             passed_over: false,
             has_timer: false,

@@ -84,6 +84,15 @@ impl RetainedMessages {
         self.topics.first_key_value().map(|(key, _)| key.topic())
     }
 
+    /// The topic behind `place`, in order; the first with none.
+    pub fn next(&self, place: Option<&TopicKey>) -> Option<(TopicKey, Retained)> {
+        let from = place.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut behind = self.topics.range::<TopicKey, _>((from, Bound::Unbounded));
+        behind
+            .next()
+            .map(|(key, retained)| (key.clone(), *retained))
+    }
+
     pub fn len(&self) -> usize {
         self.topics.len()
     }

@@ -96,6 +96,8 @@ pub struct Shard {
     pub(crate) spill_paused: bool,
     /// A job that parts queues is under way.
     pub(crate) spill_has_job: bool,
+    /// What was to be dropped after a start from disk, of entries through this one, was or is being dropped `[C-59]`.
+    pub(crate) dropped_through: u64,
     /// Wills on their way to other shards, by shard and number.
     pub(crate) wills_in_flight: BTreeMap<(ShardId, u64), HomeId>,
     /// What a backup brings.
@@ -150,6 +152,7 @@ impl Shard {
             spilled_bytes: 0,
             spill_paused: false,
             spill_has_job: false,
+            dropped_through: 0,
             segments: Mutex::default(),
             wills_in_flight: BTreeMap::new(),
             restoring: Restoring::default(),

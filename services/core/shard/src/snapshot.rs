@@ -88,6 +88,7 @@ impl Shard {
             spilled_bytes: self.spilled_bytes,
             spill_paused: self.spill_paused,
             spill_has_job: self.spill_has_job,
+            dropped_through: self.dropped_through,
             segments: Default::default(),
             wills_in_flight: self.wills_in_flight.clone(),
             restoring: self.restoring.clone(),

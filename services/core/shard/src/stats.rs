@@ -1,5 +1,7 @@
 //! Counts for metrics; never read by `apply`.
 
+use crate::unkept::Which;
+
 /// What happened on this replica since it began, and what it holds now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -23,6 +25,12 @@ pub struct Stats {
     pub spilled: u64,
     /// Bytes of such parts now.
     pub spilled_bytes: u64,
+    /// CONNECTs and retained messages that asked to be kept on disk, where the settings let them ask.
+    pub asked_allowed: u64,
+    /// The same where they do not.
+    pub asked_denied: u64,
+    /// Messages that were dropped after a start from disk, since the settings do not keep them.
+    pub unkept_dropped: u64,
     /// Bytes that the state weighs.
     pub bytes: u64,
     /// Messages in queues, in flight and retained.
@@ -37,4 +45,14 @@ pub struct Stats {
     pub links_congested: u64,
     /// Pieces of work that Ticks go on with `[F-60]`.
     pub jobs: u64,
+}
+
+impl Stats {
+    /// Somebody asked to be kept on disk.
+    pub(crate) fn count_asked(&mut self, which: Which) {
+        match which {
+            Which::Custom { asked: true } => self.asked_allowed += 1,
+            _ => self.asked_denied += 1,
+        }
+    }
 }

@@ -2,7 +2,10 @@
 
 use catena_chain::{Beginning, Configuration, Epoch, Generation, Incarnation, Member, ReplicaId};
 use catena_proto::internal::v1 as proto;
-use catena_shard::{Settings, SharedStrategy};
+use catena_shard::{
+    Settings, SharedStrategy,
+    unkept::{Durable, Which},
+};
 use catena_slots::{SLOTS, ShardId, SlotTable};
 use proto::{configuration::Began, settings};
 
@@ -86,6 +89,7 @@ impl Wire for Settings {
             subscriptions_max: self.subscriptions_max,
             shared_strategy: self.shared_strategy.to_proto(),
             generations: self.generations.clone(),
+            durable: Some(self.durable.to_proto()),
         }
     }
 
@@ -121,7 +125,64 @@ impl Wire for Settings {
             subscriptions_max: settings.subscriptions_max,
             shared_strategy: Wire::from_proto(settings.shared_strategy)?,
             generations: settings.generations,
+            durable: settings
+                .durable
+                .map(Wire::from_proto)
+                .transpose()?
+                .unwrap_or_default(),
         })
+    }
+}
+
+impl Wire for Durable {
+    type Proto = settings::Durable;
+
+    fn to_proto(&self) -> settings::Durable {
+        settings::Durable {
+            retained: which_message(self.retained).into(),
+            retained_topics: self
+                .retained_topics
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            queues: which_message(self.queues).into(),
+            property_name: self.property.0.to_string(),
+            property_value: self.property.1.to_string(),
+        }
+    }
+
+    fn from_proto(durable: settings::Durable) -> Result<Durable, Malformed> {
+        Ok(Durable {
+            retained: which(durable.retained)?,
+            retained_topics: durable
+                .retained_topics
+                .into_iter()
+                .map(Into::into)
+                .collect(),
+            queues: which(durable.queues)?,
+            property: (durable.property_name.into(), durable.property_value.into()),
+        })
+    }
+}
+
+fn which_message(which: Which) -> settings::durable::Which {
+    match which {
+        Which::All => settings::durable::Which::All,
+        Which::None => settings::durable::Which::None,
+        Which::Custom { asked: false } => settings::durable::Which::Named,
+        Which::Custom { asked: true } => settings::durable::Which::NamedOrAsked,
+    }
+}
+
+fn which(number: i32) -> Result<Which, Malformed> {
+    match settings::durable::Which::try_from(number) {
+        Ok(settings::durable::Which::All) => Ok(Which::All),
+        Ok(settings::durable::Which::None) => Ok(Which::None),
+        Ok(settings::durable::Which::Named) => Ok(Which::Custom { asked: false }),
+        Ok(settings::durable::Which::NamedOrAsked) => Ok(Which::Custom { asked: true }),
+        _ => Err(Malformed {
+            what: "what is durable",
+        }),
     }
 }
 

@@ -64,6 +64,7 @@ impl Wire for Command {
             }
             Command::PauseSpill(pause) => Kind::PauseSpill(*pause),
             Command::Restore(restore) => Kind::Restore(restore.to_proto()),
+            Command::DropUnkept { through } => Kind::DropUnkept(*through),
         };
         proto::ShardCommand { kind: Some(kind) }
     }
@@ -89,6 +90,7 @@ impl Wire for Command {
             },
             Kind::PauseSpill(pause) => Command::PauseSpill(pause),
             Kind::Restore(restore) => Command::Restore(Box::new(Wire::from_proto(restore)?)),
+            Kind::DropUnkept(through) => Command::DropUnkept { through },
         })
     }
 }

@@ -12,6 +12,7 @@ use catena_shard::{
         Publish, PublishWill, Release, Replay, Subscribe, Subscription, SubscriptionOptions,
         Touched, Unsubscribe,
     },
+    unkept::Keeps,
 };
 use proto::op::{Kind, ack::Outcome};
 
@@ -206,6 +207,8 @@ impl Wire for Attachment {
             receive_maximum: self.receive_maximum.into(),
             window_messages: self.window_messages,
             window_bytes: self.window_bytes,
+            queue_named: self.keeps.named,
+            queue_asked: self.keeps.asked,
         }
     }
 
@@ -216,6 +219,10 @@ impl Wire for Attachment {
             receive_maximum: narrow("receive maximum", attachment.receive_maximum)?,
             window_messages: attachment.window_messages,
             window_bytes: attachment.window_bytes,
+            keeps: Keeps {
+                named: attachment.queue_named,
+                asked: attachment.queue_asked,
+            },
         })
     }
 }

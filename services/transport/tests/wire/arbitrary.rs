@@ -26,6 +26,7 @@ use catena_shard::{
     },
     query::Named,
     saved::{Body, Delivery, SavedSession, SharedId},
+    unkept::{Durable, Keeps, Which},
 };
 use catena_slots::{SLOTS, ShardId, SlotTable};
 use proptest::{collection::vec, option, prelude::*};
@@ -111,13 +112,16 @@ fn message() -> impl Strategy<Value = Arc<Message>> {
 }
 
 fn attachment() -> impl Strategy<Value = Attachment> {
-    (conn(), any::<(bool, u16, u32, u32)>()).prop_map(
-        |(conn, (persistent, receive_maximum, window_messages, window_bytes))| Attachment {
-            conn,
-            persistent,
-            receive_maximum,
-            window_messages,
-            window_bytes,
+    (conn(), any::<(bool, u16, u32, u32, bool, bool)>()).prop_map(
+        |(conn, (persistent, receive_maximum, window_messages, window_bytes, named, asked))| {
+            Attachment {
+                conn,
+                persistent,
+                receive_maximum,
+                window_messages,
+                window_bytes,
+                keeps: Keeps { named, asked },
+            }
         },
     )
 }
@@ -199,6 +203,7 @@ fn command() -> impl Strategy<Value = Command> {
         (Just("a/b".into()), number())
             .prop_map(|(topic, sequence)| Command::ClearRetained { topic, sequence }),
         any::<bool>().prop_map(Command::PauseSpill),
+        any::<u64>().prop_map(|through| Command::DropUnkept { through }),
         (
             0..1u64 << 60,
             0..1u64 << 60,
@@ -565,6 +570,25 @@ pub fn configuration() -> impl Strategy<Value = Configuration> {
 }
 
 /// Any settings of a shard.
+fn durable() -> impl Strategy<Value = Durable> {
+    let which = || {
+        prop_oneof![
+            Just(Which::All),
+            Just(Which::None),
+            any::<bool>().prop_map(|asked| Which::Custom { asked })
+        ]
+    };
+    let word = || "[a-z]{0,4}".prop_map(Into::into);
+    (which(), which(), vec(word(), 0..3), word(), word()).prop_map(
+        |(retained, queues, retained_topics, name, value)| Durable {
+            retained,
+            retained_topics,
+            queues,
+            property: (name, value),
+        },
+    )
+}
+
 pub fn settings() -> impl Strategy<Value = Settings> {
     let slots = (1..=256usize, any::<u8>()).prop_flat_map(|(shards, levels)| {
         let slots = vec((0..shards as u16).prop_map(ShardId), SLOTS);
@@ -583,10 +607,19 @@ pub fn settings() -> impl Strategy<Value = Settings> {
         any::<(u64, Option<u32>, Option<u64>, bool)>(),
         any::<(Option<u64>, u64, u32, u64)>(),
         strategy,
-        vec(any::<u32>(), 0..8),
+        (vec(any::<u32>(), 0..8), durable()),
     )
         .prop_map(
-            |(version, slots, stripes, queue, retained, shared_strategy, generations)| Settings {
+            |(
+                version,
+                slots,
+                stripes,
+                queue,
+                retained,
+                shared_strategy,
+                (generations, durable),
+            )| Settings {
+                durable,
                 version,
                 slots,
                 stripes: stripes.into_iter().collect(),

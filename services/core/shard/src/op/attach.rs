@@ -47,6 +47,10 @@ impl Shard {
         // A session that was resumed keeps its packet ids, also if it now ends with its connection.
         reader.persistent |= attachment.persistent;
         reader.passed_over = false;
+        reader.keeps = attachment.keeps;
+        if attachment.keeps.asked && reader.who.session.home == self.id {
+            self.stats.count_asked(self.settings.durable.queues);
+        }
         reader.window = Window {
             messages_max: attachment.window_messages.min(ids),
             bytes_max: attachment.window_bytes,

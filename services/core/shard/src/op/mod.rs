@@ -17,6 +17,7 @@ use smallvec::SmallVec;
 use crate::{
     id::{ClientKey, ConnId, SessionId, Time, Who},
     message::{Message, Will},
+    unkept::Keeps,
 };
 
 /// The most filters of one [`Subscribe`] or [`Unsubscribe`] `[F-31]`.
@@ -62,6 +63,8 @@ pub struct Attachment {
     pub window_messages: u32,
     /// How many bytes of them; one message always fits.
     pub window_bytes: u32,
+    /// Why the queue may be one of those that outlive a start from disk `[C-59]`.
+    pub keeps: Keeps,
 }
 
 /// CONNECT, to the home shard. Attaches its reader there too `[F-10]`. Answer: `Effect::Connected`.

@@ -156,6 +156,9 @@ impl Shard {
             let stored = self.store.insert(message, expires_at, &mut self.account);
             self.account.add(REFERENCE_BYTES);
             self.timers.set(expires_at, Timer::Retained(stored));
+            if self.settings.durable.is_asked_by(message) {
+                self.stats.count_asked(self.settings.durable.retained);
+            }
             let retained = Retained {
                 message: stored,
                 sequence: self.sequence,

@@ -90,6 +90,7 @@ impl Measured {
             receive_maximum: 10,
             window_messages: 26,
             window_bytes: 1 << 20,
+            keeps: Default::default(),
         };
         self.op(0, &Op::Attach(op::Attach { who, attachment }));
         let subscribe = op::Subscribe {

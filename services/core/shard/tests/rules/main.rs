@@ -16,5 +16,6 @@ mod shared;
 mod spill;
 mod subscribe;
 mod time;
+mod unkept;
 mod watch;
 mod will;

@@ -520,6 +520,7 @@ pub struct Client {
     pub will: Option<Will>,
     pub principal: Option<&'static str>,
     pub window: u32,
+    pub keeps: catena_shard::unkept::Keeps,
 }
 
 impl Client {
@@ -534,6 +535,7 @@ impl Client {
             will: None,
             principal: None,
             window: 100,
+            keeps: Default::default(),
         }
     }
 
@@ -552,6 +554,7 @@ impl Client {
             receive_maximum: self.window.min(65_535) as u16,
             window_messages: self.window,
             window_bytes: 1 << 20,
+            keeps: self.keeps,
         }
     }
 
