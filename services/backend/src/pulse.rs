@@ -75,6 +75,8 @@ pub struct OnDisk {
     pub is_complete: bool,
     /// Nothing becomes durable any more.
     pub has_failed: bool,
+    /// Some of it is still encrypted with a key that was replaced.
+    pub needs_older_key: bool,
 }
 
 /// What a shard's state holds.

@@ -18,7 +18,7 @@ use catena_slots::ShardId;
 use catena_storage::{
     Figures, Found, OpenError, State, Status, Unusable, Volume, Writer, disk::Real,
 };
-pub use catena_storage::{Key, Keys, SYNC_MICROS};
+pub use catena_storage::{Key, KeyId, Keys, SYNC_MICROS};
 use catena_transport::wire::decode_entry;
 use tracing::{error, info, warn};
 
@@ -198,9 +198,15 @@ impl Storage {
         self.inner.volume.free()
     }
 
-    /// Encrypts what is written from now on with `key`; what is there stays readable.
-    pub fn rotate(&self, key: Key) {
-        self.inner.volume.rotate(key);
+    /// Encrypts what is written from now on with `key`; what is there stays readable, and is written anew soon. Whether it is
+    /// another key than before.
+    pub fn rotate(&self, key: Key) -> bool {
+        self.inner.volume.rotate(key)
+    }
+
+    /// All shards may have so many bytes together from now on.
+    pub fn set_max(&self, bytes: u64) {
+        self.inner.volume.set_max(bytes);
     }
 
     pub(crate) fn take(&self, shard: ShardId) -> Option<Recovered> {
@@ -330,6 +336,14 @@ fn put_away(machine: &Replicated, spill: &Spill) {
     while !spill.status().is_full && spill.is_pressed(false) {
         thread::sleep(LOOK);
     }
+}
+
+/// The keys that the files in a data directory need, each with how many do; the process that uses it may go on meanwhile.
+///
+/// # Errors
+/// What the disk says; that a file's header is broken.
+pub fn keys_in_use(directory: &Path) -> io::Result<BTreeMap<KeyId, usize>> {
+    catena_storage::keys_in_use(&Real, directory)
 }
 
 /// The key in a directory, made (mode 0600) if there is none.

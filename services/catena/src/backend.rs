@@ -39,7 +39,7 @@ use crate::{
     },
     internal_tls::Entered,
     relay::relay,
-    storage,
+    storage::{self, Followed},
 };
 
 /// How long the process waits to be in no chain when it is told to end.
@@ -176,7 +176,7 @@ async fn begin(
     let is_laid_out = |cluster: &Arc<Cluster>| cluster.layout.is_some();
     let cluster = watch.wait_for(is_laid_out).await?.clone();
     spill.set_max(cluster.spill_bytes());
-    let storage = open_storage(&cluster, settings, spill).await?;
+    let storage = open_storage(&cluster, watch, settings, spill).await?;
     let registration = NodeRegistration {
         name: settings.name.clone(),
         zone: settings.zone.clone(),
@@ -190,6 +190,7 @@ async fn begin(
 
 async fn open_storage(
     cluster: &Cluster,
+    told: watch::Receiver<Arc<Cluster>>,
     settings: &Settings,
     spill: &Spill,
 ) -> anyhow::Result<Option<Storage>> {
@@ -205,9 +206,13 @@ async fn open_storage(
         has_neighbours: true,
     })
     .await?;
-    if let Some(name) = persistence.encryption.key_secret_ref.clone() {
-        tokio::spawn(storage::follow_key(storage.clone(), secrets, name));
-    }
+    let followed = Followed {
+        storage: storage.clone(),
+        data_dir: settings.membership.data_dir().to_owned(),
+        secrets,
+        cluster: told,
+    };
+    tokio::spawn(followed.follow());
     Ok(Some(storage))
 }
 

@@ -1,14 +1,22 @@
 //! What a process keeps on disk, as the Broker wants it.
 
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use catena_backend::{
     Spill, Storage, StorageOptions,
     storage::{Key, Keys, existing_key, generated_key},
 };
-use catena_resources::{Switch, broker::Persistence};
+use catena_membership::Cluster;
+use catena_resources::{
+    Switch,
+    broker::{Encryption, Persistence},
+};
 use catena_secrets::Secrets;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 /// The states of shards, in a data directory.
@@ -57,35 +65,40 @@ pub async fn open(wanted: Wanted<'_>) -> anyhow::Result<Storage> {
 }
 
 fn keys(directory: &Path, wanted: &Wanted<'_>) -> anyhow::Result<Keys> {
-    let of_directory = || format!("the key in {}", directory.display());
     let encryption = wanted
         .persistence
         .map(|persistence| &persistence.encryption);
-    let mut older: Vec<Key> = existing_key(directory)
-        .with_context(of_directory)?
-        .into_iter()
-        .collect();
-    if encryption.is_some_and(|encryption| encryption.mode == Switch::Disabled) {
-        info!("what is kept on disk is not encrypted: persistence.encryption.mode is Disabled");
-        return Ok(Keys {
-            older,
-            ..Keys::public()
-        });
-    }
-    let Some(name) = encryption.and_then(|encryption| encryption.key_secret_ref.as_deref()) else {
-        return Ok(Keys {
-            current: generated_key(directory).with_context(of_directory)?,
-            older: Vec::new(),
-        });
-    };
-    let current = read_key(wanted.secrets, name)?;
-    for (key, value) in wanted.secrets.all(name) {
-        if key != KEY {
-            let read = Key::read(value.as_bytes());
-            older.push(read.with_context(|| format!("the older key {name}/{key}"))?);
+    let found = existing_key(directory).with_context(|| of_directory(directory))?;
+    let current = current_key(directory, encryption, wanted.secrets)?;
+    let mut older: Vec<Key> = found.into_iter().collect();
+    if let Some(name) = encryption.and_then(|encryption| encryption.key_secret_ref.as_deref()) {
+        for (key, value) in wanted.secrets.all(name) {
+            if key != KEY {
+                let read = Key::read(value.as_bytes());
+                older.push(read.with_context(|| format!("the older key {name}/{key}"))?);
+            }
         }
     }
     Ok(Keys { current, older })
+}
+
+/// The key that is asked for: of a secret, of the directory, or the one that everybody knows.
+fn current_key(
+    directory: &Path,
+    encryption: Option<&Encryption>,
+    secrets: &Secrets,
+) -> anyhow::Result<Key> {
+    if encryption.is_some_and(|encryption| encryption.mode == Switch::Disabled) {
+        return Ok(Key::public());
+    }
+    match encryption.and_then(|encryption| encryption.key_secret_ref.as_deref()) {
+        Some(name) => read_key(secrets, name),
+        None => generated_key(directory).with_context(|| of_directory(directory)),
+    }
+}
+
+fn of_directory(directory: &Path) -> String {
+    format!("the key in {}", directory.display())
 }
 
 fn read_key(secrets: &Secrets, name: &str) -> anyhow::Result<Key> {
@@ -95,20 +108,47 @@ fn read_key(secrets: &Secrets, name: &str) -> anyhow::Result<Key> {
     Key::read(secret.as_bytes()).with_context(|| format!("the secret {name}/{KEY}"))
 }
 
-/// Encrypts what is written from now on with the key that the secret has now, each time that it changes.
-pub async fn follow_key(storage: Storage, secrets: Secrets, name: String) {
-    let mut changed = secrets.changed();
-    while changed.changed().await.is_ok() {
-        match read_key(&secrets, &name) {
-            Ok(key) => {
-                let id = key.id();
-                storage.rotate(key);
-                info!(key = %id, "what is written to the disk from now on is encrypted with this key");
+/// What may change while everything runs, and where that is.
+pub struct Followed {
+    pub storage: Storage,
+    pub data_dir: PathBuf,
+    pub secrets: Secrets,
+    pub cluster: watch::Receiver<Arc<Cluster>>,
+}
+
+impl Followed {
+    /// Follows the room and the key that the Broker and its secrets say, for as long as the present runtime runs. A Broker that says
+    /// nothing of persistence any more changes nothing before the next start.
+    pub async fn follow(mut self) {
+        let mut changed = self.secrets.changed();
+        let mut told = String::new();
+        loop {
+            tokio::select! {
+                changed = changed.changed() => if changed.is_err() { return },
+                changed = self.cluster.changed() => if changed.is_err() { return },
             }
-            Err(error) => warn!(
-                error = format!("{error:#}"),
-                "the key for the disk stays as it was"
-            ),
+            let persistence = self.cluster.borrow_and_update().broker.persistence.clone();
+            let Some(persistence) = persistence else {
+                continue;
+            };
+            self.storage.set_max(persistence.max_size.bytes());
+            let directory = self.data_dir.join(DIRECTORY);
+            match current_key(&directory, Some(&persistence.encryption), &self.secrets) {
+                Ok(key) => {
+                    told.clear();
+                    let id = key.id();
+                    if self.storage.rotate(key) {
+                        info!(key = %id, "what is written to the disk from now on has this key, and what is there is written anew");
+                    }
+                }
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    if told != error {
+                        warn!(error, "the key for the disk stays as it was");
+                        told = error;
+                    }
+                }
+            }
         }
     }
 }

@@ -33,5 +33,5 @@ pub use shared::{Figures, Options, SYNC_MICROS};
 pub use snapshot::{Finished, SnapshotReader, SnapshotWriter};
 pub use state::{Entries, Identity, State};
 pub use switches::{Rule, Switches};
-pub use volume::{Aside, Found, OpenError, Volume};
+pub use volume::{Aside, Found, OpenError, Volume, keys_in_use};
 pub use writer::{Change, Event, Journal, WAITING_BYTES_MAX, Writer};

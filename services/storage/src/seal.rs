@@ -97,6 +97,24 @@ impl Header {
     }
 }
 
+/// The key that a log or a snapshot needs, as its header says.
+pub(crate) fn key_of(disk: &dyn Disk, path: &Path) -> io::Result<KeyId> {
+    let file = disk.open(path)?;
+    let mut bytes = [0; HEADER_BYTES];
+    file.read_at(&mut bytes, 0)?;
+    let kind = if bytes[10] == Kind::Log as u8 {
+        Kind::Log
+    } else {
+        Kind::Snapshot
+    };
+    let header = Header::decode(&bytes, kind);
+    let broken = |reason: Reason| {
+        let problem = format!("{}: {reason}", path.display());
+        io::Error::new(io::ErrorKind::InvalidData, problem)
+    };
+    header.map(|header| header.key).map_err(broken)
+}
+
 /// The number in the first eight bytes.
 pub(crate) fn number(bytes: &[u8]) -> u64 {
     let mut number = [0; 8];

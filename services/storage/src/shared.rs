@@ -88,7 +88,8 @@ pub(crate) struct Shared {
     pub root: PathBuf,
     pub segment_bytes: u64,
     pub switches: Switches,
-    bytes_max: u64,
+    /// 0: as many as the disk has room for.
+    bytes_max: AtomicU64,
     keys: RwLock<Keys>,
     pub used: AtomicU64,
     pub syncs: AtomicU64,
@@ -105,7 +106,7 @@ impl Shared {
             root: root.to_owned(),
             segment_bytes: options.segment_bytes,
             switches: options.switches,
-            bytes_max: options.bytes_max.unwrap_or(0),
+            bytes_max: AtomicU64::new(options.bytes_max.unwrap_or(0)),
             keys: RwLock::new(options.keys),
             used: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
@@ -124,28 +125,33 @@ impl Shared {
         self.keys.read().expect(POISONED).current.clone()
     }
 
-    /// From now on `key` is used; the ones before stay readable.
-    pub(crate) fn rotate(&self, key: Key) {
+    /// From now on `key` is used; the ones before stay readable. Whether it is another one.
+    pub(crate) fn rotate(&self, key: Key) -> bool {
         let mut keys = self.keys.write().expect(POISONED);
-        if keys.current.id() != key.id() {
+        let is_other = keys.current.id() != key.id();
+        if is_other {
             let before = std::mem::replace(&mut keys.current, key);
             keys.older.push(before);
         }
+        is_other
+    }
+
+    /// From now on all states may have so many bytes together.
+    pub(crate) fn set_max(&self, bytes: u64) {
+        self.bytes_max.store(bytes, Relaxed);
     }
 
     /// Takes room for what is about to be written. Meta takes none, so that it can always be written.
     pub(crate) fn claim(&self, bytes: u64, path: &Path) -> Result<(), Failure> {
         let used = self.used.fetch_add(bytes, Relaxed) + bytes;
-        if self.bytes_max != 0 && used > self.bytes_max {
+        let max = self.bytes_max.load(Relaxed);
+        if max != 0 && used > max {
             self.release(bytes);
             return Err(Failure {
                 kind: FailureKind::Limit,
                 action: "write",
                 path: path.to_owned(),
-                reason: format!(
-                    "persistence.maxSize, {} bytes, is reached: raise it",
-                    self.bytes_max
-                ),
+                reason: format!("persistence.maxSize, {max} bytes, is reached: raise it"),
             });
         }
         self.written.fetch_add(bytes, Relaxed);
@@ -179,7 +185,7 @@ impl Shared {
             entries: self.entries.load(Relaxed),
             bytes_written: self.written.load(Relaxed),
             bytes_used: self.used.load(Relaxed),
-            bytes_max: self.bytes_max,
+            bytes_max: self.bytes_max.load(Relaxed),
             recovery: Duration::from_micros(self.recovery_micros.load(Relaxed)),
         }
     }

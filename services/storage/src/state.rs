@@ -14,10 +14,10 @@
 mod recover;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
@@ -64,6 +64,8 @@ pub struct State {
     synced: u64,
     next_snapshot: Arc<AtomicU64>,
     snapshot: Option<(KeyId, u64)>,
+    /// The keys of all of it, for whoever decides when it is written anew.
+    keys: Arc<Mutex<BTreeSet<KeyId>>>,
     draft: Draft,
     failure: Option<Failure>,
 }
@@ -116,6 +118,7 @@ impl State {
             open: None,
             next_snapshot: Arc::new(AtomicU64::new(1)),
             snapshot: None,
+            keys: Arc::default(),
             draft: Draft::default(),
             failure: None,
         }
@@ -176,6 +179,7 @@ impl State {
             directory: self.directory.clone(),
             shard: self.shard,
             next: self.next_snapshot.clone(),
+            keys: self.keys.clone(),
         }
     }
 
@@ -274,6 +278,14 @@ impl State {
                 state.meta.base = at;
                 state.meta.first_segment = state.meta.last_segment + 1;
             }
+            // What an older key is needed for goes as soon as a snapshot has all of it.
+            if at.index >= state.end.index
+                && let Some(open) = state
+                    .open
+                    .take_if(|open| open.key != state.shared.key().id())
+            {
+                state.close(open);
+            }
             while let Some(oldest) = state.closed.front()
                 && oldest.last <= at.index
             {
@@ -299,6 +311,7 @@ impl State {
             if !state.shared.switches.keep(Rule::CutBelowSnapshot) {
                 state.write_meta()?;
             }
+            state.note_keys();
             Ok(())
         })
     }
@@ -364,13 +377,19 @@ impl State {
 
     /// Whether any of its files needs a key other than `key`.
     pub(crate) fn needs_other_key(&self, key: KeyId) -> bool {
+        self.used_keys().any(|used| used != key)
+    }
+
+    fn used_keys(&self) -> impl Iterator<Item = KeyId> {
         let open = self.open.as_ref().map(|open| open.key);
         let closed = self.closed.iter().map(|closed| closed.key);
         let snapshot = self.snapshot.map(|(key, _)| key);
-        open.into_iter()
-            .chain(closed)
-            .chain(snapshot)
-            .any(|used| used != key)
+        open.into_iter().chain(closed).chain(snapshot)
+    }
+
+    /// Tells the keys to those who ask from other threads.
+    pub(crate) fn note_keys(&self) {
+        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = self.used_keys().collect();
     }
 
     /// Runs what may fail, unless something has.
@@ -497,6 +516,7 @@ impl State {
             synced: 0,
             is_marked: false,
         });
+        self.note_keys();
         Ok(())
     }
 
@@ -533,9 +553,17 @@ pub(crate) struct Snapshots {
     directory: PathBuf,
     shard: ShardId,
     next: Arc<AtomicU64>,
+    keys: Arc<Mutex<BTreeSet<KeyId>>>,
 }
 
 impl Snapshots {
+    /// Whether anything of the state needs a key other than the one that is used now.
+    pub(crate) fn needs_older_key(&self) -> bool {
+        let current = self.shared.key().id();
+        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.iter().any(|used| *used != current)
+    }
+
     pub(crate) fn begin(&self, position: Position) -> Result<SnapshotWriter, Failure> {
         let number = self.next.fetch_add(1, Relaxed);
         let shared = self.shared.clone();

@@ -10,6 +10,7 @@
 
 use std::{
     any::Any,
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -22,8 +23,9 @@ use catena_slots::ShardId;
 use crate::{
     disk::Disk,
     error::{Failure, Reason, Unusable},
-    key::Key,
+    key::{Key, KeyId},
     meta::{self, Meta, Status, Sync},
+    seal,
     shared::{Figures, Options, Shared},
     state::{Identity, State},
 };
@@ -264,9 +266,15 @@ impl Volume {
         Ok(())
     }
 
-    /// From now on new segments and snapshots are encrypted with `key`; what is there stays readable.
-    pub fn rotate(&self, key: Key) {
-        self.shared.rotate(key);
+    /// From now on new segments and snapshots are encrypted with `key`; what is there stays readable. Whether it is another
+    /// key than before.
+    pub fn rotate(&self, key: Key) -> bool {
+        self.shared.rotate(key)
+    }
+
+    /// From now on all states may have so many bytes together; what is there stays.
+    pub fn set_max(&self, bytes: u64) {
+        self.shared.set_max(bytes);
     }
 
     /// Whether `state` has anything that needs an older key: a snapshot and the cut after it change that.
@@ -321,6 +329,33 @@ impl Volume {
         }
         disk.remove_directory(path)
     }
+}
+
+/// The keys that the files in a data directory need, each with how many do; also of what is kept aside. It may be in use: a file that
+/// goes meanwhile is passed over.
+///
+/// # Errors
+/// What the disk says; `InvalidData` for a file whose header is broken.
+pub fn keys_in_use(disk: &dyn Disk, root: &Path) -> io::Result<BTreeMap<KeyId, usize>> {
+    let mut keys = BTreeMap::new();
+    for listed in disk.list(root)? {
+        let path = root.join(&listed.name);
+        if listed.is_directory {
+            let below = match keys_in_use(disk, &path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
+            };
+            for (key, files) in below {
+                *keys.entry(key).or_default() += files;
+            }
+        } else if listed.name.starts_with("log-") || listed.name.starts_with("snapshot-") {
+            match seal::key_of(disk, &path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => *keys.entry(other?).or_default() += 1,
+            }
+        }
+    }
+    Ok(keys)
 }
 
 /// Bytes of all files below `path`.

@@ -198,6 +198,11 @@ impl Journal {
         self.snapshots.begin(position)
     }
 
+    /// Whether anything of the state needs an older key: a snapshot and the cut after it change that.
+    pub fn needs_older_key(&self) -> bool {
+        self.snapshots.needs_older_key()
+    }
+
     /// See [`State::install`]; [`Event::Installed`] answers.
     pub fn install(&self, snapshot: Finished) {
         self.queue.push(self.id, Command::Install(snapshot));

@@ -96,6 +96,7 @@ metrics! {
     DISK_WRITTEN Counter "catena_disk_written_bytes_total" "By" [] "Bytes that were written to logs and snapshots";
     DISK_MAX Gauge "catena_disk_max_bytes" "By" [] "persistence.maxSize";
     SHARD_LOG_BYTES Gauge "catena_shard_log_bytes" "By" ["shard"] "Bytes of entries on disk since the last snapshot";
+    SHARD_OLDER_KEY Gauge "catena_shard_older_key" "1" ["shard"] "1 while anything that is on disk of a shard is encrypted with a key that was replaced";
     SHARD_UNKEPT Counter "catena_shard_unkept_dropped_total" "{messages}" ["shard"] "Messages that were dropped after a start from disk, since persistence does not keep them";
     SHARD_SNAPSHOT_AGE Gauge "catena_shard_snapshot_age_seconds" "s" ["shard"] "Age of the last snapshot on disk, if this process has written it";
     SHARD_DISK_COMPLETE Gauge "catena_shard_disk_complete" "1" ["shard"] "1 where what is on disk of a shard is enough to go on from; 0 while a first snapshot is written, and after a failure";

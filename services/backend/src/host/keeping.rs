@@ -115,6 +115,7 @@ impl Keeping {
             snapshot_at: current.snapshot_at,
             is_complete: current.is_complete,
             has_failed: current.has_failed,
+            needs_older_key: current.needs_older_key(),
         })
     }
 
@@ -335,10 +336,11 @@ impl Keeping {
     fn is_grown(&self) -> bool {
         self.current.as_ref().is_some_and(|current| {
             let enough = current.snapshot_bytes.max(CHECKPOINT_BYTES_MIN);
+            let is_rekeyed = || current.needs_older_key();
             current.is_complete
                 && !current.is_writing
                 && current.waiting.is_empty()
-                && current.log_bytes >= enough
+                && (current.log_bytes >= enough || is_rekeyed())
         })
     }
 
@@ -393,6 +395,12 @@ impl Current {
             snapshot_at: None,
             has_failed: false,
         }
+    }
+
+    /// Whether a key that was replaced is needed for any of it.
+    fn needs_older_key(&self) -> bool {
+        let journal = self.journal.as_ref();
+        journal.is_some_and(|journal| journal.needs_older_key())
     }
 
     /// Hands over what waits. What is refused is tried again when there is room.

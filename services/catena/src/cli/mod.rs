@@ -9,7 +9,8 @@ pub mod bench;
 pub mod ca;
 mod client;
 mod control_plane;
-pub mod explain_access;
+pub mod disk_keys;
+mod explain_access;
 pub mod health;
 mod json;
 mod login;
@@ -64,6 +65,7 @@ pub enum Command {
     Health(health::Arguments),
     Probe(probe::Arguments),
     Passwd(passwd::Arguments),
+    DiskKeys(disk_keys::Arguments),
     Ca(ca::Arguments),
 }
 
@@ -101,6 +103,7 @@ impl Command {
             Command::Health(arguments) => health::run(arguments),
             Command::Probe(arguments) => probe::run(arguments),
             Command::Passwd(arguments) => passwd::run(arguments),
+            Command::DiskKeys(arguments) => disk_keys::run(&arguments),
             Command::Ca(arguments) => ca::run(arguments),
         }
     }

@@ -108,6 +108,7 @@ fn collect_replica(shard: &str, measured: &Measured, samples: &mut Samples) {
         samples.add(&names::SHARD_LOG_BYTES, [shard], kept.log_bytes);
         samples.add(&names::SHARD_DISK_COMPLETE, [shard], kept.is_complete);
         samples.add(&names::SHARD_DISK_FAILED, [shard], kept.has_failed);
+        samples.add(&names::SHARD_OLDER_KEY, [shard], kept.needs_older_key);
         if let Some(at) = kept.snapshot_at {
             let age = at.elapsed().as_secs_f64();
             samples.add(&names::SHARD_SNAPSHOT_AGE, [shard], age);

@@ -23,7 +23,10 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::settings::Settings;
-use crate::{buffer, storage};
+use crate::{
+    buffer,
+    storage::{self, Followed},
+};
 
 /// The names of the one backend and of the one gateway, and of their cluster.
 const NAME: &str = "standalone";
@@ -61,7 +64,7 @@ impl Members {
         let told = cluster.wait_for(is_laid_out).await?.clone();
         let spill = buffer::open(&settings.buffer_dir)?;
         spill.set_max(told.spill_bytes());
-        let storage = open_storage(settings, &told, &spill).await?;
+        let storage = open_storage(settings, &told, cluster.clone(), &spill).await?;
         let registration = NodeRegistration {
             name: NAME.to_owned(),
             zone: None,
@@ -135,6 +138,7 @@ fn backend(
 async fn open_storage(
     settings: &Settings,
     cluster: &Cluster,
+    told: watch::Receiver<Arc<Cluster>>,
     spill: &Spill,
 ) -> anyhow::Result<Option<Storage>> {
     let Some(data_dir) = &settings.data_dir else {
@@ -150,10 +154,13 @@ async fn open_storage(
         has_neighbours: false,
     })
     .await?;
-    let name = persistence.and_then(|persistence| persistence.encryption.key_secret_ref.clone());
-    if let Some(name) = name {
-        tokio::spawn(storage::follow_key(storage.clone(), secrets, name));
-    }
+    let followed = Followed {
+        storage: storage.clone(),
+        data_dir: data_dir.clone(),
+        secrets,
+        cluster: told,
+    };
+    tokio::spawn(followed.follow());
     Ok(Some(storage))
 }
 

@@ -102,7 +102,8 @@ impl State {
         // What is there is durable now, and meta is written before anything is appended: from here on this boot counts.
         meta.boot = disk.boot().unwrap_or_default();
         remove_others(&shared, &directory, &meta).map_err(failed)?;
-        Ok(State {
+        let state = State {
+            keys: Arc::default(),
             next_snapshot: Arc::new(AtomicU64::new(meta.snapshot.0 + 1)),
             snapshot,
             shared,
@@ -115,7 +116,9 @@ impl State {
             open: None,
             draft: Draft::default(),
             failure: None,
-        })
+        };
+        state.note_keys();
+        Ok(state)
     }
 
     /// Reads the entries that are in the log, those below the snapshot too as far as they are still there.

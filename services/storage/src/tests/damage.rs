@@ -342,6 +342,41 @@ fn nothing_readable_is_on_the_disk() {
     }
 }
 
+/// Without traffic no entry begins a new segment: a snapshot alone must free the older key, or it is needed for ever.
+#[test]
+fn a_snapshot_alone_frees_the_older_key() {
+    let disk = Simulated::new(1);
+    let opened = volume(&disk, small(Switches::default()));
+    let mut state = begin(&opened);
+    state.append(&[record(1)]).expect("the disk works");
+    state.sync().expect("the disk works");
+    let key = || Key::read(&[2; 32]).expect("32 bytes");
+    let in_use = || crate::keys_in_use(&disk, Path::new("/data")).expect("the disk works");
+    assert!(!in_use().contains_key(&key().id()));
+    assert!(opened.rotate(key()) && !opened.rotate(key()));
+    let snapshots = state.snapshots();
+    assert!(snapshots.needs_older_key());
+    let at = state.end();
+    let mut snapshot = state.write_snapshot(at).expect("the disk works");
+    snapshot.write(b"all of it").expect("the disk works");
+    let finished = snapshot.finish().expect("the disk works");
+    state.install(finished).expect("the disk works");
+    assert!(!snapshots.needs_older_key());
+    assert_eq!(in_use().into_iter().collect::<Vec<_>>(), [(key().id(), 1)]);
+    drop((state, opened));
+    let mut options = small(Switches::default());
+    options.keys = Keys {
+        current: key(),
+        older: Vec::new(),
+    };
+    let Found::State(mut state) = volume(&disk, options).find(SHARD).expect("the disk works")
+    else {
+        panic!("it needs the older key");
+    };
+    assert_eq!(state.end(), at);
+    state.append(&[record(2)]).expect("the disk works");
+}
+
 /// In Interval mode a power cut may have taken entries that were acknowledged; the end of a process alone takes none.
 #[test]
 fn what_may_lack_entries_says_so() {
