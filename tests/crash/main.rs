@@ -5,6 +5,7 @@
 
 mod cluster;
 mod disks;
+mod kept;
 mod spilled;
 mod standalone;
 

@@ -98,7 +98,7 @@ impl Drop for Standalone {
 }
 
 /// Lets `crash` happen again and again, under a load that looks whether anything is missing.
-fn survive(
+pub fn survive(
     broker: &mut Standalone,
     crashes: u64,
     seed: u64,
