@@ -107,7 +107,7 @@ fn a_broker_that_syncs_at_intervals_goes_on_after_a_loss_of_power() {
         broker.serve();
         let mut subscriber = client(&broker, "subscriber");
         assert!(subscriber.connack().session_present, "in life {life}");
-        assert_eq!(subscriber.receive().text(), "waits");
+        assert_eq!(subscriber.expect_message().text(), "waits");
         subscriber.abort();
         let mut reader = Options::new(Version::V5, "").open_at(broker.address);
         reader.subscribe("state", 0);
