@@ -254,7 +254,11 @@ fn next(
             for (name, node) in &mut topology.nodes {
                 node.gone |= is_lost(name);
             }
-            catena_topology::next(&topology, observed, wanted)
+            // Whoever takes silence for death has no other proof that could still hold.
+            let mut step = catena_topology::next(&topology, observed, wanted)?;
+            step.requires
+                .retain(|condition| !matches!(condition, Precondition::NodeProof(..)));
+            Some(step)
         }
         Some(Loosened::C63) => from_any_disk(topology, observed)
             .or_else(|| catena_topology::next(topology, observed, wanted)),
