@@ -16,7 +16,7 @@ if [ -e "$root" ] && [ -n "$(ls -A "$root")" ]; then
     exit 1
 fi
 umask 022
-mkdir -p "$root"/{etc/ssl/certs,etc/catena,usr/bin,usr/share/doc/catena,var/lib/catena,tmp}
+mkdir -p "$root"/{etc/ssl/certs,etc/catena,usr/bin,usr/share/doc/catena,tmp}
 
 # The names of functions stay, for what a crash prints; what a debugger wants goes.
 strip --strip-debug -o "$root/usr/bin/catena" "$binary"
@@ -36,8 +36,6 @@ echo "hosts: files dns" >"$root/etc/nsswitch.conf"
 echo "catena:x:$user:$user::/var/lib/catena:/usr/bin/catena" >"$root/etc/passwd"
 echo "catena:x:$user:" >"$root/etc/group"
 chmod 1777 "$root/tmp"
-chmod 700 "$root/var/lib/catena"
-if [ "$(id -u)" = 0 ]; then chown "$user:$user" "$root/var/lib/catena"; fi
 
 cp "$here/../LICENSE" "$root/usr/share/doc/catena/LICENSE"
 # shellcheck disable=SC2086 # one argument for each

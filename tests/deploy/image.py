@@ -191,36 +191,30 @@ def chart_makes_a_cluster(docker, scratch):
     def is_whole():
         return docker("exec", "demo-catena-control-plane-0", "catena", "status", check=False).returncode == 0
 
-    try:
-        wait("the chart's pods", is_whole)
-        code = ""
-        for _ in range(30):
-            code, said = cluster.test()
-            if code == "0":
-                break
-            time.sleep(0.5)
-        if code != "0":
-            raise SystemExit(f"helm's test pod ended with {code}:\n{said}")
-        trust = f"{scratch}/configMap-demo-catena-trust:/trust:ro"
-        load = ["verify", "--broker", "mqtts://demo-catena:883", "--cafile", "/trust/ca.crt", "--duration", "12", "--settle", "30"]
-        name = docker("run", "--detach", *SAFE, "--volume", trust, "--network", pods.NETWORK, IMAGE, *load).stdout.strip()
-        for pod in ("demo-catena-backend-0", "demo-catena-gateway-1", "demo-catena-control-plane-1", "demo-catena-etcd-0"):
-            # The load goes on meanwhile; verify itself judges.
-            time.sleep(2)
-            docker("kill", pod)
-            docker("start", pod)
-            print(f"killed {pod}", flush=True)
-            wait("the cluster to be whole again", is_whole)
-        if docker("wait", name).stdout.strip() != "0":
-            raise SystemExit(f"catena verify found something:\n{docker('logs', name).stdout}")
-        # What the probes of the chart ask.
-        for pod in sorted(cluster.catena):
-            wait(f"{pod} to be ready", lambda pod=pod: docker("exec", pod, "catena", "health", "--ready", check=False).returncode == 0)
-    except SystemExit:
-        for pod in docker("ps", "--all", "--format", "{{.Names}}").stdout.split():
-            logs = docker("logs", "--tail", "5", pod, check=False)
-            print(f"--- {pod}\n{logs.stdout}{logs.stderr}")
-        raise
+    wait("the chart's pods", is_whole)
+    code = ""
+    for _ in range(30):
+        code, said = cluster.test()
+        if code == "0":
+            break
+        time.sleep(0.5)
+    if code != "0":
+        raise SystemExit(f"helm's test pod ended with {code}:\n{said}")
+    trust = f"{scratch}/configMap-demo-catena-trust:/trust:ro"
+    load = ["verify", "--broker", "mqtts://demo-catena:883", "--cafile", "/trust/ca.crt", "--duration", "12", "--settle", "30"]
+    name = docker("run", "--detach", *SAFE, "--volume", trust, "--network", pods.NETWORK, IMAGE, *load).stdout.strip()
+    for pod in ("demo-catena-backend-0", "demo-catena-gateway-1", "demo-catena-control-plane-1", "demo-catena-etcd-0"):
+        # The load goes on meanwhile; verify itself judges.
+        time.sleep(2)
+        docker("kill", pod)
+        docker("start", pod)
+        print(f"killed {pod}", flush=True)
+        wait("the cluster to be whole again", is_whole)
+    if docker("wait", name).stdout.strip() != "0":
+        raise SystemExit(f"catena verify found something:\n{docker('logs', name).stdout}")
+    # What the probes of the chart ask.
+    for pod in sorted(cluster.catena):
+        wait(f"{pod} to be ready", lambda pod=pod: docker("exec", pod, "catena", "health", "--ready", check=False).returncode == 0)
 
 
 def main():
@@ -240,6 +234,11 @@ def main():
             cluster_survives(docker, scratch)
             docker.compose("down", "--volumes", "--timeout", "1", check=False)
             chart_makes_a_cluster(docker, scratch)
+        except SystemExit:
+            for container in docker("ps", "--all", "--format", "{{.Names}}").stdout.split():
+                logs = docker("logs", "--tail", "5", container, check=False)
+                print(f"--- {container}\n{logs.stdout}{logs.stderr}")
+            raise
         finally:
             docker.compose("down", "--volumes", "--timeout", "1", check=False)
             for container in docker("ps", "--all", "--quiet", check=False).stdout.split():
