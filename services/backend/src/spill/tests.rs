@@ -76,7 +76,8 @@ fn parts_go_and_come_back() {
     put(&spill, &last);
     wait("the last", || last.here().is_none());
     drop(last);
-    assert_eq!(spill.0.state.ahead.load(Relaxed), 0);
+    // The thread that reads ahead may be the last that has a part.
+    wait("given up", || spill.0.state.ahead.load(Relaxed) == 0);
 }
 
 // A queue would fill the disk that others need, or be lost when it is full, or stay refused when there is room again.
