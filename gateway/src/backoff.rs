@@ -45,7 +45,7 @@ impl Backoffs {
 
     /// Whether the client is to stay away yet.
     pub fn keeps_away(&self, client: ClientKey, now: Instant) -> bool {
-        !self.is_empty() && self.rows().get(&client).is_some_and(|row| now < row.until)
+        self.rows().get(&client).is_some_and(|row| now < row.until)
     }
 
     /// The client was closed: returns for how long it is kept away. When there are too many of them, it is not.

@@ -6,15 +6,16 @@
 use std::collections::{HashMap, VecDeque};
 
 use catena_connection::outside::{self, Event};
+use catena_membership::passports::wanted;
 use catena_mqtt::{Packet, QoS, packet::Publish, property};
 use catena_shard::{
     ClientKey, ConnId, Message,
     trace::{self, Context},
-    watch::{self, Wanted, Watch},
+    watch::Watch,
 };
 use catena_slots::ShardId;
 use catena_telemetry::{
-    passports::{Client, Kind, Passports as All, Step, Which, front},
+    passports::{Client, Kind, Passports as All, Step, front},
     traces::{
         self,
         sampler::{Sampler, Tracing},
@@ -76,19 +77,7 @@ impl Passports {
     #[cold]
     fn learn(&mut self) {
         self.version = self.all.version();
-        let wanted = self.all.orders();
-        let wanted = wanted.iter().filter_map(|order| {
-            let of = match &order.of {
-                Which::Client(client) => watch::Which::Client(ClientKey::of(client)),
-                Which::Topic(filter) => watch::Which::topic(filter)?,
-                Which::Trace(trace) => watch::Which::Trace(*trace),
-            };
-            Some(Wanted {
-                order: order.id,
-                of,
-            })
-        });
-        self.watch.wanted = wanted.collect();
+        self.watch.wanted = wanted(&self.all.orders());
         if self.watch.wanted.is_empty() {
             self.open.clear();
             self.flown.clear();

@@ -2,14 +2,15 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use catena_membership::passports::wanted;
 use catena_replicated::Replica;
 use catena_shard::{
-    ClientKey, trace,
-    watch::{self, Wanted, Watch, What, Why},
+    trace,
+    watch::{self, Watch, What, Why},
 };
 use catena_slots::ShardId;
 use catena_telemetry::{
-    passports::{Client, Kind, Passports as All, Step, Which, front},
+    passports::{Client, Kind, Passports as All, Step, front},
     traces,
 };
 
@@ -51,20 +52,8 @@ impl Passports {
     fn tell_shard(&mut self, replica: &Replica, is_new: bool) {
         if is_new {
             self.version = self.all.version();
-            let orders = self.all.orders();
-            let wanted = orders.iter().filter_map(|order| {
-                let of = match &order.of {
-                    Which::Client(client) => watch::Which::Client(ClientKey::of(client)),
-                    Which::Topic(filter) => watch::Which::topic(filter)?,
-                    Which::Trace(trace) => watch::Which::Trace(*trace),
-                };
-                Some(Wanted {
-                    order: order.id,
-                    of,
-                })
-            });
             self.watch = Arc::new(Watch {
-                wanted: wanted.collect(),
+                wanted: wanted(&self.all.orders()),
             });
         }
         if let Some(machine) = replica.machine() {

@@ -28,7 +28,7 @@ mod cluster;
 mod control_plane;
 mod endpoints;
 mod joining;
-mod passports;
+pub mod passports;
 mod registration;
 mod signers;
 mod speaking;

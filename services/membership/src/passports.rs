@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use catena_proto::internal::v1 as proto;
+use catena_shard::{
+    ClientKey,
+    watch::{self, Wanted},
+};
 use catena_telemetry::passports::{Client, Kind, Order, Passports, Step, Which};
 use tokio::{sync::mpsc, time::sleep};
 use tokio_stream::wrappers::ReceiverStream;
@@ -19,7 +23,12 @@ const STEPS_PER_MESSAGE: usize = 512;
 const GATHER: Duration = Duration::from_millis(20);
 
 /// Carries for ever, through one replica after another.
-pub async fn run(endpoints: Endpoints, role: &'static str, name: String, passports: Passports) {
+pub(crate) async fn run(
+    endpoints: Endpoints,
+    role: &'static str,
+    name: String,
+    passports: Passports,
+) {
     let mut turn = endpoints.turn();
     loop {
         if let Err(error) = carry(&mut turn, role, &name, &passports).await {
@@ -96,6 +105,22 @@ fn order(order: proto::PassportOrder) -> Option<Order> {
         }
     };
     Some(Order { id: order.id, of })
+}
+
+/// Orders as gateways and shards look for them; one whose filter is none is nobody's.
+pub fn wanted(orders: &[Order]) -> Vec<Wanted> {
+    let wanted = orders.iter().filter_map(|order| {
+        let of = match &order.of {
+            Which::Client(client) => watch::Which::Client(ClientKey::of(client)),
+            Which::Topic(filter) => watch::Which::topic(filter)?,
+            Which::Trace(trace) => watch::Which::Trace(*trace),
+        };
+        Some(Wanted {
+            order: order.id,
+            of,
+        })
+    });
+    wanted.collect()
 }
 
 fn message(step: Step) -> proto::PassportStep {

@@ -144,15 +144,7 @@ impl Shard {
                     targets.push(at.link, untracked(at, merged, false));
                     What::Sent
                 }
-                other => {
-                    self.stats.qos0_dropped += 1;
-                    let is_connected = other.is_some();
-                    What::Dropped(if is_connected {
-                        Why::Congested
-                    } else {
-                        Why::NotConnected
-                    })
-                }
+                other => self.stats.drop_qos0(other.is_some()),
             };
             self.watching.note(message, client, what);
             return true;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     group::{Group, GroupId},
+    home::HomeId,
     id::Time,
     links::LinkId,
     reader::{Reader, ReaderId},
@@ -120,24 +121,39 @@ impl Shard {
         }
     }
 
+    /// The homes of the next places of the table, behind `done` of them: work of this entry. `None` at its end.
+    pub(crate) fn next_homes(&mut self, done: &mut u32) -> Option<Vec<HomeId>> {
+        let homes = self.homes.ids_at(*done, PLACES_PER_STEP)?;
+        self.count_step(done, homes.len());
+        Some(homes)
+    }
+
+    /// The same of readers.
+    fn next_readers(&mut self, done: &mut u32) -> Option<Vec<ReaderId>> {
+        let readers = self.readers.ids_at(*done, PLACES_PER_STEP)?;
+        self.count_step(done, readers.len());
+        Some(readers)
+    }
+
+    fn count_step(&mut self, done: &mut u32, found: usize) {
+        *done += PLACES_PER_STEP;
+        self.work = self.work.saturating_sub(1 + found as u32);
+    }
+
     /// Detaches what was attached through links that are gone, table by table.
     fn gateways_gone(&mut self, mut homes_done: u32, mut readers_done: u32, at: Time) {
         while self.work > 0 {
-            let Some(homes) = self.homes.ids_at(homes_done, PLACES_PER_STEP) else {
+            let Some(homes) = self.next_homes(&mut homes_done) else {
                 break;
             };
-            homes_done += PLACES_PER_STEP;
-            self.work = self.work.saturating_sub(1 + homes.len() as u32);
             for home in homes {
                 self.lose_connection(home, at);
             }
         }
         while self.work > 0 {
-            let Some(readers) = self.readers.ids_at(readers_done, PLACES_PER_STEP) else {
+            let Some(readers) = self.next_readers(&mut readers_done) else {
                 return;
             };
-            readers_done += PLACES_PER_STEP;
-            self.work = self.work.saturating_sub(1 + readers.len() as u32);
             for reader in readers {
                 let attached = self.readers.get(reader).and_then(|row| row.attached);
                 if attached.is_some_and(|at| self.links.get(at.link).is_none()) {
@@ -159,21 +175,17 @@ impl Shard {
         mut readers_done: u32,
     ) {
         while self.work > 0 {
-            let Some(homes) = self.homes.ids_at(homes_done, PLACES_PER_STEP) else {
+            let Some(homes) = self.next_homes(&mut homes_done) else {
                 break;
             };
-            homes_done += PLACES_PER_STEP;
-            self.work = self.work.saturating_sub(1 + homes.len() as u32);
             for home in homes {
                 self.end_if_it_touched(home, &lost);
             }
         }
         while self.work > 0 {
-            let Some(readers) = self.readers.ids_at(readers_done, PLACES_PER_STEP) else {
+            let Some(readers) = self.next_readers(&mut readers_done) else {
                 return;
             };
-            readers_done += PLACES_PER_STEP;
-            self.work = self.work.saturating_sub(1 + readers.len() as u32);
             for reader in readers {
                 let session = self.readers.get(reader).map(|row| row.who.session);
                 let is_lost = |s: crate::SessionId| {

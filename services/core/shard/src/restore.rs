@@ -20,15 +20,11 @@ use crate::{
     query::Named,
     queue::Queued,
     reader::ReaderId,
-    retained::Retained,
     saved::{Body, Delivery, Restore, Saved, SavedSession, SharedId},
     shard::Shard,
     store::MessageId,
     timer::Timer,
 };
-
-/// How many places of a table one unit of work looks at.
-const PLACES_PER_STEP: u32 = 64;
 
 /// How far the latest restore has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,11 +80,9 @@ impl Shard {
     /// Ends all sessions, whose wills are not published, and forgets all retained messages.
     pub(crate) fn clear_all(&mut self, mut homes_done: u32) {
         while self.work > 0 {
-            let Some(homes) = self.homes.ids_at(homes_done, PLACES_PER_STEP) else {
+            let Some(homes) = self.next_homes(&mut homes_done) else {
                 break;
             };
-            homes_done += PLACES_PER_STEP;
-            self.work = self.work.saturating_sub(1 + homes.len() as u32);
             for home in homes {
                 self.kick_by_administrator(home);
                 self.forget_will(home);
@@ -191,13 +185,7 @@ impl Shard {
             return;
         };
         let (expires_at, weight) = (self.store.expires_at(stored), self.store.weight(stored));
-        self.account.add(REFERENCE_BYTES);
-        self.timers.set(expires_at, Timer::Retained(stored));
-        let retained = Retained {
-            message: stored,
-            sequence: self.sequence,
-        };
-        self.retained.set(body.topic(), retained, u64::from(weight));
+        self.place_retained(body.topic(), stored, expires_at, u64::from(weight));
     }
 
     fn restore_session(&mut self, saved: &SavedSession) {

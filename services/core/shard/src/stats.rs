@@ -1,6 +1,9 @@
 //! Counts for metrics; never read by `apply`.
 
-use crate::unkept::Which;
+use crate::{
+    unkept::Which,
+    watch::{What, Why},
+};
 
 /// What happened on this replica since it began, and what it holds now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,6 +51,15 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// A QoS 0 delivery found no room, or no connection `[F-59]`.
+    pub(crate) fn drop_qos0(&mut self, is_connected: bool) -> What {
+        self.qos0_dropped += 1;
+        What::Dropped(match is_connected {
+            true => Why::Congested,
+            false => Why::NotConnected,
+        })
+    }
+
     /// Somebody asked to be kept on disk.
     pub(crate) fn count_asked(&mut self, which: Which) {
         match which {

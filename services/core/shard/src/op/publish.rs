@@ -154,21 +154,31 @@ impl Shard {
             self.retained.clear(&message.topic)
         } else {
             let stored = self.store.insert(message, expires_at, &mut self.account);
-            self.account.add(REFERENCE_BYTES);
-            self.timers.set(expires_at, Timer::Retained(stored));
             if self.settings.durable.is_asked_by(message) {
                 self.stats.count_asked(self.settings.durable.retained);
             }
-            let retained = Retained {
-                message: stored,
-                sequence: self.sequence,
-            };
-            self.retained
-                .set(&message.topic, retained, message.weight() as u64)
+            self.place_retained(&message.topic, stored, expires_at, message.weight() as u64)
         };
         if let Some(old) = old {
             self.forget_retained(old);
         }
+    }
+
+    /// Puts a stored message in the place of a topic's retained one, and returns the one before.
+    pub(crate) fn place_retained(
+        &mut self,
+        topic: &str,
+        stored: MessageId,
+        expires_at: Time,
+        weight: u64,
+    ) -> Option<Retained> {
+        self.account.add(REFERENCE_BYTES);
+        self.timers.set(expires_at, Timer::Retained(stored));
+        let retained = Retained {
+            message: stored,
+            sequence: self.sequence,
+        };
+        self.retained.set(topic, retained, weight)
     }
 
     /// A retained message expires; it is the one of its topic, or its timer would be cancelled.
