@@ -12,7 +12,7 @@ use catena_shard::{
 };
 use catena_slots::ShardId;
 use catena_telemetry::traces::{
-    self, Attribute, Kind, Place, Span,
+    self, Attributes, Kind, Place, Span,
     sampler::{Sampler, Tracing},
     w3c,
 };
@@ -66,6 +66,14 @@ impl Tracer {
         let (trace, parent) = of;
         let span = self.sampler.span();
         publish.properties = trace::mark(&publish.properties, Some(Context { trace, span }));
+        let texts = publish.topic.len() + client_id.len();
+        let mut attributes = Attributes::with_room(texts);
+        attributes
+            .text("messaging.system", "mqtt")
+            .text("messaging.destination.name", &publish.topic)
+            .text("messaging.client.id", client_id)
+            .number("messaging.message.body.size", publish.payload.len() as u64)
+            .number("mqtt.qos", publish.qos as u64);
         self.current = Some(Span {
             place: Place {
                 trace,
@@ -76,19 +84,7 @@ impl Tracer {
             kind: Kind::Consumer,
             start: traces::now(),
             end: 0,
-            attributes: vec![
-                ("messaging.system", Attribute::Word("mqtt")),
-                (
-                    "messaging.destination.name",
-                    Attribute::from(&*publish.topic),
-                ),
-                ("messaging.client.id", Attribute::from(client_id)),
-                (
-                    "messaging.message.body.size",
-                    Attribute::from(publish.payload.len() as u64),
-                ),
-                ("mqtt.qos", Attribute::from(publish.qos as u64)),
-            ],
+            attributes,
             error: None,
         });
     }
@@ -98,8 +94,8 @@ impl Tracer {
     pub fn pushed(&mut self, shard: ShardId, number: u64) {
         if let Some(mut span) = self.current.take() {
             span.attributes
-                .push(("catena.shard", u64::from(shard.0).into()));
-            span.attributes.push(("catena.op", number.into()));
+                .number("catena.shard", shard.0.into())
+                .number("catena.op", number);
             if self.opened >= TRACES_OPEN_MAX {
                 return self.end(span);
             }
@@ -150,6 +146,11 @@ impl Tracer {
     pub fn delivered(&mut self, context: Context, conn: ConnId, payload: usize) {
         let now = traces::now();
         let span = self.sampler.span();
+        let mut attributes = Attributes::with_room(0);
+        attributes
+            .text("messaging.system", "mqtt")
+            .number("catena.connection", conn.0)
+            .number("messaging.message.body.size", payload as u64);
         self.sampler.spans().add(Span {
             place: Place {
                 trace: context.trace,
@@ -160,11 +161,7 @@ impl Tracer {
             kind: Kind::Producer,
             start: now,
             end: now,
-            attributes: vec![
-                ("messaging.system", Attribute::Word("mqtt")),
-                ("catena.connection", conn.0.into()),
-                ("messaging.message.body.size", (payload as u64).into()),
-            ],
+            attributes,
             error: None,
         });
     }

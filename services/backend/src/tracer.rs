@@ -7,7 +7,7 @@ use catena_replicated::{Entry, FromOrigin, Replica};
 use catena_shard::{Op, trace::Context};
 use catena_slots::ShardId;
 use catena_telemetry::traces::{
-    self, Attribute, Kind, Place, Span,
+    self, Attributes, Kind, Place, Span,
     sampler::{Sampler, Tracing},
 };
 
@@ -98,9 +98,14 @@ impl Tracer {
         };
         let status = replica.status();
         let epoch = replica.configuration().map_or(0, |known| known.epoch.0);
+        let index = status.map_or(0, |status| status.end.index);
+        let mut said = Attributes::with_room(0);
+        said.number("catena.shard", self.shard.0.into())
+            .text("catena.role", role)
+            .number("catena.epoch", epoch)
+            .number("catena.log.index", index);
         for (context, start) in self.begun.drain(..) {
             let span = self.sampler.span();
-            let index = status.map_or(0, |status| status.end.index);
             self.sampler.spans().add(Span {
                 place: Place {
                     trace: context.trace,
@@ -111,12 +116,7 @@ impl Tracer {
                 kind: Kind::Internal,
                 start,
                 end,
-                attributes: vec![
-                    ("catena.shard", u64::from(self.shard.0).into()),
-                    ("catena.role", Attribute::Word(role)),
-                    ("catena.epoch", epoch.into()),
-                    ("catena.log.index", index.into()),
-                ],
+                attributes: said.clone(),
                 error: None,
             });
         }

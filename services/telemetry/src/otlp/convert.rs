@@ -1,14 +1,13 @@
-//! Samples and spans as OTLP's messages.
+//! Samples as OTLP's messages, and who we are.
 
 use opentelemetry_proto::tonic::{
-    collector::{metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
+    collector::metrics::v1::ExportMetricsServiceRequest,
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
     metrics::v1::{
         AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint,
         ResourceMetrics, ScopeMetrics, Sum, metric::Data, number_data_point,
     },
     resource::v1::Resource,
-    trace::v1::{ResourceSpans, ScopeSpans, Span, Status, span::SpanKind, status::StatusCode},
 };
 
 use super::Identity;
@@ -38,23 +37,7 @@ pub fn metrics(samples: &Samples, identity: &Identity) -> ExportMetricsServiceRe
     }
 }
 
-/// Some spans.
-pub fn spans(spans: &[traces::Span], identity: &Identity) -> ExportTraceServiceRequest {
-    let scope_spans = ScopeSpans {
-        scope: Some(scope(identity)),
-        spans: spans.iter().map(span).collect(),
-        ..ScopeSpans::default()
-    };
-    ExportTraceServiceRequest {
-        resource_spans: vec![ResourceSpans {
-            resource: Some(resource(identity)),
-            scope_spans: vec![scope_spans],
-            ..ResourceSpans::default()
-        }],
-    }
-}
-
-fn resource(identity: &Identity) -> Resource {
+pub fn resource(identity: &Identity) -> Resource {
     let said = [
         ("service.namespace", "catena"),
         ("service.name", identity.role),
@@ -68,7 +51,7 @@ fn resource(identity: &Identity) -> Resource {
     }
 }
 
-fn scope(identity: &Identity) -> InstrumentationScope {
+pub fn scope(identity: &Identity) -> InstrumentationScope {
     InstrumentationScope {
         name: "catena".to_owned(),
         version: identity.version.to_owned(),
@@ -141,46 +124,8 @@ fn metric(family: &Family, identity: &Identity, (started, now): (u64, u64)) -> M
     }
 }
 
-fn span(span: &traces::Span) -> Span {
-    let place = span.place;
-    let kind = match span.kind {
-        traces::Kind::Consumer => SpanKind::Consumer,
-        traces::Kind::Internal => SpanKind::Internal,
-        traces::Kind::Producer => SpanKind::Producer,
-    };
-    let attributes = span.attributes.iter().map(|(key, value)| match value {
-        traces::Attribute::Text(value) => text(key, value),
-        traces::Attribute::Word(value) => text(key, value),
-        traces::Attribute::Number(number) => {
-            let number = i64::try_from(*number).unwrap_or(i64::MAX);
-            pair(key, any_value::Value::IntValue(number))
-        }
-    });
-    let parent = (place.parent != 0).then(|| place.parent.to_be_bytes().to_vec());
-    Span {
-        trace_id: place.trace.to_be_bytes().to_vec(),
-        span_id: place.span.to_be_bytes().to_vec(),
-        parent_span_id: parent.unwrap_or_default(),
-        name: span.name.to_owned(),
-        kind: kind.into(),
-        start_time_unix_nano: span.start,
-        end_time_unix_nano: span.end.max(span.start),
-        attributes: attributes.collect(),
-        status: span.error.map(|error| Status {
-            message: error.to_owned(),
-            code: StatusCode::Error.into(),
-        }),
-        // The context is sampled.
-        flags: 1,
-        ..Span::default()
-    }
-}
-
 fn text(key: &str, value: &str) -> KeyValue {
-    pair(key, any_value::Value::StringValue(value.to_owned()))
-}
-
-fn pair(key: &str, value: any_value::Value) -> KeyValue {
+    let value = any_value::Value::StringValue(value.to_owned());
     KeyValue {
         key: key.to_owned(),
         value: Some(AnyValue { value: Some(value) }),

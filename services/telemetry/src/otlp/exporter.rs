@@ -5,27 +5,33 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use catena_resources::broker::OtlpProtocol;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Request, Uri, client::conn::http1, header};
+use hyper::{Request, StatusCode, Uri, client::conn::http1, header, http::uri::PathAndQuery};
 use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::collector::{
     metrics::v1::{ExportMetricsServiceRequest, metrics_service_client::MetricsServiceClient},
-    trace::v1::{ExportTraceServiceRequest, trace_service_client::TraceServiceClient},
+    trace::v1::ExportTraceServiceResponse,
 };
 use prost::Message;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    task::JoinHandle,
 };
 use tonic::{
+    client::Grpc,
     metadata::{AsciiMetadataKey, AsciiMetadataValue},
     transport::{Channel, ClientTlsConfig, Endpoint},
 };
+use tonic_prost::ProstCodec;
 
-use super::Target;
+use super::{Target, spans};
 use crate::limits::PUSH_TIMEOUT;
 
 /// Bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Where spans are taken by gRPC.
+const TRACES_METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 /// What keeps a request from being taken.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +58,8 @@ pub enum Error {
 pub struct Exporter {
     target: Target,
     channel: Option<Channel>,
+    /// The connection of HTTP, between two requests.
+    connection: Option<Connection>,
 }
 
 impl Exporter {
@@ -59,6 +67,7 @@ impl Exporter {
         Exporter {
             target,
             channel: None,
+            connection: None,
         }
     }
 
@@ -74,12 +83,15 @@ impl Exporter {
         }
     }
 
-    pub async fn spans(&mut self, request: ExportTraceServiceRequest) -> Result<(), Error> {
+    pub async fn spans(&mut self, request: spans::Request) -> Result<(), Error> {
         match self.target.protocol {
             OtlpProtocol::Grpc => {
                 let request = self.request(request)?;
-                let mut client = TraceServiceClient::new(self.channel()?);
-                client.export(request).await?;
+                let mut client = Grpc::new(self.channel()?);
+                client.ready().await?;
+                let codec = ProstCodec::<_, ExportTraceServiceResponse>::default();
+                let path = PathAndQuery::from_static(TRACES_METHOD);
+                client.unary(request, path, codec).await?;
                 Ok(())
             }
             OtlpProtocol::Http => self.post("/v1/traces", request.encode_to_vec()).await,
@@ -118,36 +130,66 @@ impl Exporter {
         Ok(channel)
     }
 
-    async fn post(&self, path: &str, body: Vec<u8>) -> Result<(), Error> {
-        let posted = tokio::time::timeout(PUSH_TIMEOUT, self.try_post(path, body));
+    async fn post(&mut self, path: &str, body: Vec<u8>) -> Result<(), Error> {
+        let posted = tokio::time::timeout(PUSH_TIMEOUT, self.try_post(path, body.into()));
         posted.await.map_err(|_| Error::Silent)?
     }
 
-    async fn try_post(&self, path: &str, body: Vec<u8>) -> Result<(), Error> {
-        let wrong = || Error::Address(self.target.endpoint.clone());
-        let uri: Uri = self.target.endpoint.parse().map_err(|_| wrong())?;
-        let authority = uri.authority().ok_or_else(wrong)?;
-        let is_tls = uri.scheme_str() == Some("https");
-        let port = authority
-            .port_u16()
-            .unwrap_or(if is_tls { 443 } else { 80 });
-        let socket = TcpStream::connect((authority.host(), port)).await?;
+    async fn try_post(&mut self, path: &str, body: Bytes) -> Result<(), Error> {
+        // It is put back when it has answered: one that a collector has left meanwhile is no reason to tell of it.
+        if let Some(mut connection) = self.connection.take()
+            && let Ok(status) = connection.send(self.posted(path, body.clone())?).await
+        {
+            return self.answered(status, connection);
+        }
+        let mut connection = self.connect().await?;
+        let status = connection.send(self.posted(path, body)?).await?;
+        self.answered(status, connection)
+    }
+
+    fn answered(&mut self, status: StatusCode, connection: Connection) -> Result<(), Error> {
+        self.connection = Some(connection);
+        match status.is_success() {
+            true => Ok(()),
+            false => Err(Error::Status(status.as_u16())),
+        }
+    }
+
+    fn uri(&self) -> Result<Uri, Error> {
+        let endpoint = &self.target.endpoint;
+        let uri: Option<Uri> = endpoint.parse().ok();
+        uri.filter(|uri| uri.authority().is_some())
+            .ok_or_else(|| Error::Address(endpoint.clone()))
+    }
+
+    fn posted(&self, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, Error> {
+        let uri = self.uri()?;
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
         let base = uri.path().trim_end_matches('/');
         let mut request = Request::post(format!("{base}{path}"))
-            .header(header::HOST, authority.as_str())
+            .header(header::HOST, authority)
             .header(header::CONTENT_TYPE, "application/x-protobuf");
         for (key, value) in &self.target.headers {
             request = request.header(key, value);
         }
-        let request = request.body(Full::new(Bytes::from(body)));
-        let request = request.map_err(|error| Error::Header(error.to_string()))?;
+        let request = request.body(Full::new(body));
+        request.map_err(|error| Error::Header(error.to_string()))
+    }
+
+    async fn connect(&self) -> Result<Connection, Error> {
+        let uri = self.uri()?;
+        let host = uri.host().unwrap_or_default();
+        let is_tls = uri.scheme_str() == Some("https");
+        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let socket = TcpStream::connect((host, port)).await?;
         if !is_tls {
-            return send(socket, request).await;
+            return Connection::over(socket).await;
         }
-        let name = authority.host().to_owned();
-        let name = rustls_pki_types::ServerName::try_from(name).map_err(|_| wrong())?;
+        let name = rustls_pki_types::ServerName::try_from(host.to_owned());
+        let name = name.map_err(|_| Error::Address(self.target.endpoint.clone()))?;
         let connector = tokio_rustls::TlsConnector::from(Arc::new(tls()?));
-        send(connector.connect(name, socket).await?, request).await
+        Connection::over(connector.connect(name, socket).await?).await
     }
 }
 
@@ -163,26 +205,39 @@ fn tls() -> Result<rustls::ClientConfig, Error> {
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-async fn send<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    stream: S,
-    request: Request<Full<Bytes>>,
-) -> Result<(), Error> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let driven = tokio::spawn(connection);
-    let response = sender.send_request(request).await;
-    let outcome = match response {
-        Ok(response) if response.status().is_success() => {
-            // What it says beside is for nobody.
-            let _ = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
-                .collect()
-                .await;
-            Ok(())
-        }
-        Ok(response) => Err(Error::Status(response.status().as_u16())),
-        Err(error) => Err(error.into()),
-    };
-    driven.abort();
-    outcome
+/// A connection of HTTP to a collector. It is closed when this is dropped.
+struct Connection {
+    sender: http1::SendRequest<Full<Bytes>>,
+    driven: JoinHandle<()>,
+}
+
+impl Connection {
+    async fn over<S>(stream: S) -> Result<Connection, Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        // How it ended, the next request tells.
+        let driven = tokio::spawn(async move { connection.await.unwrap_or_default() });
+        Ok(Connection { sender, driven })
+    }
+
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<StatusCode, Error> {
+        self.sender.ready().await?;
+        let response = self.sender.send_request(request).await?;
+        let status = response.status();
+        // What it says beside is for nobody.
+        let _ = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await;
+        Ok(status)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driven.abort();
+    }
 }
 
 #[cfg(test)]
@@ -207,6 +262,30 @@ mod tests {
         }
     }
 
+    /// Reads a request, head and body, and answers it.
+    async fn answer(socket: &mut TcpStream) -> (String, Vec<u8>) {
+        let mut got = Vec::new();
+        loop {
+            let mut piece = [0; 4096];
+            let read = socket.read(&mut piece).await.unwrap();
+            assert!(read > 0, "closed within {got:?}");
+            got.extend_from_slice(&piece[..read]);
+            let Some(end) = got.windows(4).position(|four| four == b"\r\n\r\n") else {
+                continue;
+            };
+            let head = String::from_utf8_lossy(&got[..end]).to_lowercase();
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "));
+            let length: usize = length.unwrap().parse().unwrap();
+            if got.len() >= end + 4 + length {
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                socket.write_all(answer).await.unwrap();
+                return (head, got.split_off(end + 4));
+            }
+        }
+    }
+
     // Half of all collectors are reached in this way alone; what they get must be what they know.
     #[tokio::test]
     async fn metrics_are_posted_as_protobuf_with_the_headers_that_were_asked_for() {
@@ -214,25 +293,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(async move {
             let (mut socket, _) = listener.accept().await.unwrap();
-            let mut got = Vec::new();
-            loop {
-                let mut piece = [0; 4096];
-                let read = socket.read(&mut piece).await.unwrap();
-                got.extend_from_slice(&piece[..read]);
-                let Some(end) = got.windows(4).position(|four| four == b"\r\n\r\n") else {
-                    continue;
-                };
-                let head = String::from_utf8_lossy(&got[..end]).to_lowercase();
-                let length = head
-                    .lines()
-                    .find_map(|line| line.strip_prefix("content-length: "));
-                let length: usize = length.unwrap().parse().unwrap();
-                if got.len() >= end + 4 + length {
-                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-                    socket.write_all(answer).await.unwrap();
-                    return (head, got.split_off(end + 4));
-                }
-            }
+            answer(&mut socket).await
         });
         let endpoint = format!("http://{address}/base/");
         let mut exporter = Exporter::new(target(endpoint, OtlpProtocol::Http));
@@ -250,6 +311,27 @@ mod tests {
             ExportMetricsServiceRequest::decode(&*body).unwrap(),
             request
         );
+    }
+
+    // A connection for each request would cost more than what it carries; and a collector that closes one now and then, as all
+    // do, would be told of as one that is away.
+    #[tokio::test]
+    async fn a_connection_serves_until_the_collector_leaves_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            for _ in 0..2 {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                answer(&mut socket).await;
+                answer(&mut socket).await;
+            }
+        });
+        let mut exporter = Exporter::new(target(endpoint, OtlpProtocol::Http));
+        let some = convert::metrics(&Registry::default().collect(), &Identity::of("test", "1"));
+        for _ in 0..4 {
+            exporter.metrics(some.clone()).await.unwrap();
+        }
+        server.await.unwrap();
     }
 
     // A collector that is away must be an error to tell of, and not the end of the task that sends.

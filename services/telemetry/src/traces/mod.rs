@@ -3,6 +3,7 @@
 //! Whoever has a part in it makes [`Span`]s and hands them to [`Spans`], which never waits: what has no room is counted and
 //! gone. `otlp` sends them. The context comes in W3C's words ([`w3c`]) and travels with the message.
 
+pub mod attributes;
 pub mod sampler;
 pub mod w3c;
 
@@ -16,6 +17,7 @@ use std::{
 
 use tokio::sync::Notify;
 
+pub use self::attributes::Attributes;
 use crate::{Samples, names, registry::Source};
 
 /// Where in its trace a span is.
@@ -49,38 +51,10 @@ pub struct Span {
     pub start: u64,
     /// Nanoseconds since 1970.
     pub end: u64,
-    pub attributes: Vec<(&'static str, Attribute)>,
+    pub attributes: Attributes,
     /// What went wrong.
     pub error: Option<&'static str>,
 }
-
-/// What is said of a step.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Attribute {
-    Text(String),
-    /// One that is always the same.
-    Word(&'static str),
-    Number(u64),
-}
-
-impl From<u64> for Attribute {
-    fn from(number: u64) -> Attribute {
-        Attribute::Number(number)
-    }
-}
-
-impl From<&str> for Attribute {
-    fn from(text: &str) -> Attribute {
-        // Most are short, and are not looked at letter by letter.
-        match text.len() <= TEXT_MAX {
-            true => Attribute::Text(text.to_owned()),
-            false => Attribute::Text(text.chars().take(TEXT_MAX).collect()),
-        }
-    }
-}
-
-/// Characters of a text in a span.
-const TEXT_MAX: usize = 256;
 
 /// What a span is counted with, in bytes, against the Broker's `cacheSizeMegabytes`.
 pub const SPAN_BYTES: usize = 512;
@@ -203,7 +177,7 @@ mod tests {
             kind: Kind::Internal,
             start: 0,
             end: 0,
-            attributes: Vec::new(),
+            attributes: Attributes::default(),
             error: None,
         }
     }
