@@ -13,7 +13,7 @@ use crate::{
     links::LinkId,
     message::Message,
     op::{Publish, SubscriptionOptions},
-    queue::Queued,
+    queue::{QueueId, Queued},
     reader::{Attached, ReaderId},
     retained::{Retained, TopicKey},
     shard::Shard,
@@ -244,13 +244,13 @@ impl Shard {
         if limit.is_some_and(|limit| reader.queue.len() > limit) {
             self.drop_oldest(id);
         }
-        self.queue_has_grown(id);
+        self.queue_has_grown(QueueId::Reader(id));
         self.starve(id);
     }
 
     /// Drops the oldest message of a queue, or one that has expired, if that is found.
     fn drop_oldest(&mut self, id: ReaderId) {
-        self.refill(id);
+        self.refill(QueueId::Reader(id));
         let Some(reader) = self.readers.get_mut(id) else {
             return;
         };

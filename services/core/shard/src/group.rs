@@ -1,14 +1,19 @@
 //! Shared subscriptions: one queue per group and filter, parted into lanes by who may take from them `[F-70]`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use catena_mqtt::{Filter, QoS, property};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::{
-    entry::SharedStrategy, id::ClientKey, message::Message, op::SubscriptionOptions,
-    reader::ReaderId, slab::Slab, store::MessageId,
+    entry::SharedStrategy,
+    id::{ClientKey, Time},
+    message::Message,
+    op::SubscriptionOptions,
+    queue::{Queue, Queued},
+    reader::ReaderId,
+    slab::Slab,
 };
 
 /// A group's number.
@@ -24,23 +29,14 @@ pub(crate) const TURN_LANE: u8 = 254;
 /// The lane whose messages go to the member with the fewest unanswered ones.
 pub(crate) const LEAST_LANE: u8 = 255;
 
-/// A message that waits for a member.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Waiting {
-    pub message: MessageId,
-    /// The entry that published it: lanes are in this order.
-    pub sequence: u64,
-}
-
 /// One `$share` group on one filter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Group {
     /// With the group's name.
     pub filter: Filter,
     pub members: BTreeMap<ReaderId, SubscriptionOptions>,
-    pub lanes: BTreeMap<u8, VecDeque<Waiting>>,
-    /// Messages in all lanes.
-    pub queued: u64,
+    /// Those in which messages wait, each in the order of their sequence.
+    pub lanes: BTreeMap<u8, Queue>,
     /// Whose turn was last.
     pub turn: Option<ReaderId>,
     /// A job that serves it is under way `[F-60]`.
@@ -64,7 +60,6 @@ impl Group {
             filter,
             members: BTreeMap::new(),
             lanes: BTreeMap::new(),
-            queued: 0,
             turn: None,
             has_job: false,
             picks: None,
@@ -85,49 +80,45 @@ impl Group {
         }
     }
 
+    /// Messages in all lanes.
+    pub fn queued(&self) -> u64 {
+        self.lanes.values().map(Queue::len).sum()
+    }
+
     /// Puts a message at its place in a lane: at the end, unless it comes back from a member `[F-72]`.
-    pub fn wait(&mut self, lane: u8, waiting: Waiting) {
+    pub fn wait(&mut self, lane: u8, queued: Queued, expires_at: Time) {
         let queue = self.lanes.entry(lane).or_default();
-        let place = if queue
-            .back()
-            .is_none_or(|last| last.sequence < waiting.sequence)
-        {
-            queue.len()
-        } else {
-            queue.partition_point(|other| other.sequence < waiting.sequence)
-        };
-        queue.insert(place, waiting);
-        self.queued += 1;
+        queue.insert(queued, expires_at);
     }
 
     /// Puts a message at the end of a lane.
-    pub fn wait_last(&mut self, lane: u8, waiting: Waiting) {
-        self.lanes.entry(lane).or_default().push_back(waiting);
-        self.queued += 1;
+    pub fn wait_last(&mut self, lane: u8, queued: Queued) {
+        self.lanes.entry(lane).or_default().push_back(queued);
     }
 
-    /// Takes the first message of a lane.
-    pub fn take(&mut self, lane: u8) -> Option<Waiting> {
+    /// Takes the first message of a lane, of those in memory.
+    pub fn take(&mut self, lane: u8) -> Option<Queued> {
         self.take_at(lane, 0)
     }
 
-    /// Takes the message at `place` of a lane.
-    pub fn take_at(&mut self, lane: u8, place: usize) -> Option<Waiting> {
-        let queue = self.lanes.get_mut(&lane)?;
-        let waiting = queue.remove(place)?;
-        self.queued -= 1;
-        if queue.is_empty() {
+    /// Takes the message at `place` of a lane, of those in memory at the front.
+    pub fn take_at(&mut self, lane: u8, place: usize) -> Option<Queued> {
+        let queued = self.lanes.get_mut(&lane)?.remove(place)?;
+        self.tidy(lane);
+        Some(queued)
+    }
+
+    /// Forgets a lane in which nothing waits.
+    pub fn tidy(&mut self, lane: u8) {
+        if self.lanes.get(&lane).is_some_and(Queue::is_empty) {
             self.lanes.remove(&lane);
         }
-        Some(waiting)
     }
 
     /// The lane whose front has waited longest.
     pub fn oldest_lane(&self) -> Option<u8> {
-        let fronts = self
-            .lanes
-            .iter()
-            .filter_map(|(lane, queue)| Some((queue.front()?.sequence, *lane)));
+        let fronts = self.lanes.iter();
+        let fronts = fronts.filter_map(|(lane, queue)| Some((queue.first_sequence()?, *lane)));
         fronts.min().map(|(_, lane)| lane)
     }
 }

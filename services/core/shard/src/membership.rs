@@ -5,10 +5,10 @@ use std::cmp::Ordering;
 use crate::{
     account::{REFERENCE_BYTES, SESSION_BYTES, SUBSCRIPTION_BYTES},
     group::{Group, GroupId},
-    id::Who,
+    id::{ClientKey, Who},
     job::Job,
     op::{EndSession, Op, Touched},
-    queue::Popped,
+    queue::{Popped, Queue, QueueId},
     reader::{Reader, ReaderId},
     shard::Shard,
     switches::Rule,
@@ -82,7 +82,7 @@ impl Shard {
             return;
         };
         self.account.remove(SESSION_BYTES);
-        self.long_queues.remove(&id);
+        self.long_queues.remove(&QueueId::Reader(id));
         let inbound = reader.inbound.len() as u64;
         self.account.remove(REFERENCE_BYTES * inbound);
         self.cursors -= reader.cursors.len() as u64;
@@ -99,24 +99,7 @@ impl Shard {
 
     /// Gives back what a reader held, as far as the entry's work reaches; a job does the rest.
     pub(crate) fn dispose(&mut self, id: ReaderId, mut reader: Box<Reader>) {
-        while let Some(popped) = reader.queue.pop() {
-            match popped {
-                Popped::Message(message) => {
-                    let client = Some(reader.who.client);
-                    let what = What::Dropped(Why::SessionEnded);
-                    self.watching
-                        .note(self.store.message(message), client, what);
-                    self.store.release(message, &mut self.account);
-                }
-                Popped::Part(part) => {
-                    let released = self.forget_part(part);
-                    self.work = self.work.saturating_sub(released as u32);
-                }
-            }
-            if self.tire() {
-                break;
-            }
-        }
+        self.empty(&mut reader.queue, Some(reader.who.client));
         while let Some(item) = reader.inflight.pop() {
             let returns = item.qos == catena_mqtt::QoS::AtLeastOnce && item.group.is_some();
             match item.message {
@@ -139,6 +122,29 @@ impl Shard {
             && reader.subscriptions.is_empty();
         if !is_done {
             self.jobs.push_back(Job::Dispose(id, reader));
+        }
+    }
+
+    /// Gives back what waits in a queue that is gone, as far as the entry's work reaches. `client`: whose it was.
+    fn empty(&mut self, queue: &mut Queue, client: Option<ClientKey>) {
+        while let Some(popped) = queue.pop() {
+            match popped {
+                Popped::Message(message) => {
+                    if client.is_some() {
+                        let what = What::Dropped(Why::SessionEnded);
+                        self.watching
+                            .note(self.store.message(message), client, what);
+                    }
+                    self.store.release(message, &mut self.account);
+                }
+                Popped::Part(part) => {
+                    let released = self.forget_part(part);
+                    self.work = self.work.saturating_sub(released as u32);
+                }
+            }
+            if self.tire() {
+                break;
+            }
         }
     }
 
@@ -177,6 +183,11 @@ impl Shard {
     /// The last member left: the queue goes `[F-73]`.
     fn remove_group(&mut self, filter: &Filter, id: GroupId) {
         self.index.remove_group(filter, id);
+        let lanes = QueueId::Lane(id, u8::MIN)..=QueueId::Lane(id, u8::MAX);
+        let listed: Vec<QueueId> = self.long_queues.range(lanes).copied().collect();
+        for lane in listed {
+            self.long_queues.remove(&lane);
+        }
         if let Some(group) = self.groups.remove(id) {
             self.discard_group(Box::new(group));
         }
@@ -184,13 +195,14 @@ impl Shard {
 
     /// Gives back the messages of a group that is gone.
     pub(crate) fn discard_group(&mut self, mut group: Box<Group>) {
-        while let Some(lane) = group.lanes.keys().next().copied() {
-            while let Some(waiting) = group.take(lane) {
-                self.store.release(waiting.message, &mut self.account);
-                if self.tire() {
-                    self.jobs.push_back(Job::DiscardGroup(group));
-                    return;
-                }
+        while let Some(mut lane) = group.lanes.first_entry() {
+            self.empty(lane.get_mut(), None);
+            if lane.get().is_empty() {
+                lane.remove();
+            }
+            if self.work == 0 && !group.lanes.is_empty() {
+                self.jobs.push_back(Job::DiscardGroup(group));
+                return;
             }
         }
     }

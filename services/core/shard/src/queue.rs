@@ -1,5 +1,5 @@
-//! What waits for a reader, in order. Of a long queue only both ends are entries in memory; between them are parts that are bytes,
-//! which need not be in memory (`segment.rs`, `spill.rs`).
+//! What waits for a reader, or in a lane of a group, in order. Of a long queue only both ends are entries in memory; between them are
+//! parts that are bytes, which need not be in memory (`segment.rs`, `spill.rs`).
 //!
 //! ```text
 //!   taken from here                                     added here
@@ -11,18 +11,23 @@ use std::{collections::VecDeque, sync::Arc};
 use catena_mqtt::QoS;
 use serde::{Deserialize, Serialize};
 
-use crate::{id::Time, segment::Segment, store::MessageId};
+use crate::{group::GroupId, id::Time, reader::ReaderId, segment::Segment, store::MessageId};
 
-/// What one part weighs, or one message if that is more.
+/// What one part weighs at most, or one message if that is more.
 pub(crate) const PART_BYTES: u64 = 256 * 1024;
 
 /// Messages of one part.
 pub(crate) const PART_MESSAGES: usize = 1_024;
 
-/// What stays in memory at the front when a queue is first parted.
-pub(crate) const FRONT_BYTES: u64 = 256 * 1024;
+/// Whose queue it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum QueueId {
+    Reader(ReaderId),
+    /// A lane of a group, whose messages are in the order of their sequence.
+    Lane(GroupId, u8),
+}
 
-/// A message that waits for a reader.
+/// A message that waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Queued {
     pub message: MessageId,
@@ -45,8 +50,25 @@ pub(crate) struct Part {
     pub weight: u64,
     /// The messages without a body in the segment, in order: each with a reference.
     pub shared: Box<[MessageId]>,
-    /// When the last of those with a body expires; never before those without are gone.
+    /// Messages that came back after the part had left, and belong among its own: in the order of their sequence `[F-72]`.
+    pub late: Vec<Queued>,
+    /// The sequences of its first message and of its last.
+    pub span: (u64, u64),
+    /// When the last of those with a body and of the late ones expires; never before those without a body are gone.
     pub expires_at: Time,
+}
+
+impl Part {
+    fn take_late(&mut self, queued: Queued, expires_at: Time) {
+        self.messages += 1;
+        self.weight += u64::from(queued.weight);
+        self.span.0 = self.span.0.min(queued.sequence);
+        self.expires_at = self.expires_at.max(expires_at);
+        let place = self
+            .late
+            .partition_point(|other| other.sequence < queued.sequence);
+        self.late.insert(place, queued);
+    }
 }
 
 /// What [`Queue::pop`] finds.
@@ -55,7 +77,7 @@ pub(crate) enum Popped {
     Part(Part),
 }
 
-/// A reader's queue.
+/// A queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Queue {
     front: VecDeque<Queued>,
@@ -64,6 +86,7 @@ pub(crate) struct Queue {
     back: VecDeque<Queued>,
     front_bytes: u64,
     middle_messages: u64,
+    middle_bytes: u64,
     back_bytes: u64,
     /// It is among the long queues of the shard.
     pub is_listed: bool,
@@ -126,22 +149,61 @@ impl Queue {
         }
     }
 
-    /// Whether a part's worth of messages could leave memory.
-    pub fn is_long(&self) -> bool {
-        if self.middle.is_empty() {
-            self.front_bytes >= FRONT_BYTES + PART_BYTES
-        } else {
-            self.back_bytes >= PART_BYTES
+    /// Puts a message in at its place by sequence, before others of the same: in a queue that is in this order.
+    pub fn insert(&mut self, queued: Queued, expires_at: Time) {
+        let sequence = queued.sequence;
+        let is_before = |other: &Queued| other.sequence < sequence;
+        if self
+            .middle
+            .front()
+            .is_none_or(|part| sequence <= part.span.0)
+        {
+            self.front_bytes += u64::from(queued.weight);
+            let place = self.front.partition_point(is_before);
+            return self.front.insert(place, queued);
+        }
+        let next = self.middle.partition_point(|part| part.span.1 < sequence);
+        match self.middle.get_mut(next) {
+            Some(part) => {
+                self.middle_messages += 1;
+                self.middle_bytes += u64::from(queued.weight);
+                part.take_late(queued, expires_at);
+            }
+            None => {
+                self.back_bytes += u64::from(queued.weight);
+                let place = self.back.partition_point(is_before);
+                self.back.insert(place, queued);
+            }
         }
     }
 
-    /// The next messages that may become a part: at most a part's worth, without those at the front.
-    pub fn cut(&mut self) -> Vec<Queued> {
+    /// What all parts weigh.
+    pub fn parted_bytes(&self) -> u64 {
+        self.middle_bytes
+    }
+
+    /// The sequence of the next message, wherever it is.
+    pub fn first_sequence(&self) -> Option<u64> {
+        let front = self.front.front().map(|queued| queued.sequence);
+        front.or_else(|| self.middle.front().map(|part| part.span.0))
+    }
+
+    /// Whether a part's worth of messages, `part_bytes`, could leave memory.
+    pub fn is_long(&self, part_bytes: u64) -> bool {
+        if self.middle.is_empty() {
+            self.front_bytes >= 2 * part_bytes
+        } else {
+            self.back_bytes >= part_bytes
+        }
+    }
+
+    /// The next messages that may become a part: at most a part's worth, without as many at the front.
+    pub fn cut(&mut self, part_bytes: u64) -> Vec<Queued> {
         if self.middle.is_empty() {
             let mut kept = 0;
             let keep = self.front.iter().position(|queued| {
                 kept += u64::from(queued.weight);
-                kept > FRONT_BYTES
+                kept > part_bytes
             });
             // One stays in any case.
             self.back = self
@@ -155,7 +217,7 @@ impl Queue {
             self.front_bytes -= self.back_bytes;
         }
         let (mut cut, mut weight) = (Vec::new(), 0);
-        while weight < PART_BYTES
+        while weight < part_bytes
             && cut.len() < PART_MESSAGES
             && let Some(queued) = self.back.pop_front()
         {
@@ -169,6 +231,7 @@ impl Queue {
     /// Puts in what [`Queue::cut`] took, as a part.
     pub fn push_part(&mut self, part: Part) {
         self.middle_messages += u64::from(part.messages);
+        self.middle_bytes += part.weight;
         self.middle.push_back(part);
         self.back.shrink_to(2 * PART_MESSAGES);
     }
@@ -177,6 +240,7 @@ impl Queue {
     pub fn pop_part(&mut self) -> Option<Part> {
         let part = self.middle.pop_front()?;
         self.middle_messages -= u64::from(part.messages);
+        self.middle_bytes -= part.weight;
         Some(part)
     }
 

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     account::{FULL_PERCENT, REFERENCE_BYTES, SESSION_BYTES},
-    group::Waiting,
     home::{HomeId, Session},
     id::{ClientKey, Time, Who},
     inflight::{Item, Progress},
@@ -18,7 +17,7 @@ use crate::{
     message::Will,
     op::Subscription,
     query::Named,
-    queue::Queued,
+    queue::{QueueId, Queued},
     reader::ReaderId,
     saved::{Body, Delivery, Restore, Saved, SavedSession, SharedId},
     shard::Shard,
@@ -345,14 +344,12 @@ impl Shard {
             return;
         };
         let strategy = self.settings.shared_strategy;
-        let message = self.store.message(stored).clone();
+        let waiting = self.waiting(stored, self.sequence);
+        let message = self.store.message(stored);
         if let Some(group) = self.groups.get_mut(id) {
-            let lane = group.lane(&message, strategy);
-            let waiting = Waiting {
-                message: stored,
-                sequence: self.sequence,
-            };
+            let lane = group.lane(message, strategy);
             group.wait_last(lane, waiting);
+            self.queue_has_grown(QueueId::Lane(id, lane));
         }
         self.serve_group_later(id);
     }

@@ -1,6 +1,6 @@
 //! A frozen shard as things, for a backup. It is told beside the shard, which goes on.
 
-use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
+use std::{collections::BTreeMap, iter::Peekable, ops::ControlFlow, sync::Arc};
 
 use catena_mqtt::QoS;
 use catena_slots::ShardId;
@@ -11,6 +11,7 @@ use crate::{
     job::Job,
     op::Subscription,
     query::Named,
+    queue::{Part, Queue, Queued},
     reader::ReaderId,
     saved::{Body, Delivery, Saved, SavedSession, SharedId},
     segment,
@@ -23,6 +24,9 @@ use crate::{
 pub trait Sink: FnMut(Saved) -> ControlFlow<()> {}
 
 impl<F: FnMut(Saved) -> ControlFlow<()>> Sink for F {}
+
+/// Messages in the order of their sequence.
+type Bodies<'a> = Box<dyn Iterator<Item = (u64, Body)> + 'a>;
 
 impl Frozen {
     /// Tells everything that outlives connections: messages that things share, retained messages, sessions by the order of their
@@ -205,37 +209,8 @@ impl Shard {
                 delivery,
             })?;
         }
-        for queued in reader.queue.front_messages() {
-            self.save_queued(of, queued, sink)?;
-        }
-        for part in reader.queue.parts() {
-            if part.expires_at <= self.now {
-                continue;
-            }
-            let mut bytes = part.segment.read();
-            let mut shared = part.shared.iter();
-            while let Some(entry) = segment::take(&mut bytes) {
-                let body = match entry.body {
-                    Some(body) => Body::Whole {
-                        message: Arc::new(body.message),
-                        expires_at: body.expires_at,
-                    },
-                    None => match shared.next() {
-                        Some(message) => self.body(*message),
-                        None => break,
-                    },
-                };
-                let delivery = Delivery {
-                    body,
-                    qos: entry.qos,
-                    retain: entry.retain,
-                    subscription_ids: entry.subscription_ids,
-                };
-                sink(Saved::Queued { of, delivery })?;
-            }
-        }
-        for queued in reader.queue.back_messages() {
-            self.save_queued(of, queued, sink)?;
+        for (_, delivery) in self.waiting_in(&reader.queue) {
+            sink(Saved::Queued { of, delivery })?;
         }
         for packet_id in reader.inbound.keys() {
             sink(Saved::Inbound {
@@ -247,23 +222,58 @@ impl Shard {
         ControlFlow::Continue(())
     }
 
-    fn save_queued(
-        &self,
-        of: Named,
-        queued: &crate::queue::Queued,
-        sink: &mut impl Sink,
-    ) -> ControlFlow<()> {
-        if self.store.expires_at(queued.message) <= self.now {
-            return ControlFlow::Continue(());
-        }
-        let ids = queued.subscription_ids.as_deref().unwrap_or_default();
-        let delivery = Delivery {
-            body: self.body(queued.message),
-            qos: queued.qos,
-            retain: queued.retain,
-            subscription_ids: ids.into(),
+    /// What waits in a queue, in order, each with its sequence. One part of it at a time is in memory for that.
+    fn waiting_in<'a>(&'a self, queue: &'a Queue) -> impl Iterator<Item = (u64, Delivery)> + 'a {
+        let is_there = |queued: &&Queued| self.store.expires_at(queued.message) > self.now;
+        let tell = |queued: &Queued| {
+            let ids = queued.subscription_ids.as_deref().unwrap_or_default();
+            let delivery = Delivery {
+                body: self.body(queued.message),
+                qos: queued.qos,
+                retain: queued.retain,
+                subscription_ids: ids.into(),
+            };
+            (queued.sequence, delivery)
         };
-        sink(Saved::Queued { of, delivery })
+        let front = queue.front_messages().filter(is_there).map(tell);
+        let back = queue.back_messages().filter(is_there).map(tell);
+        let parts = queue.parts().filter(|part| part.expires_at > self.now);
+        let parts = parts.flat_map(move |part| {
+            let mut told: Vec<_> = part.late.iter().filter(is_there).map(tell).collect();
+            told.extend(self.waiting_in_part(part));
+            if !part.late.is_empty() {
+                // Then the queue is in this order.
+                told.sort_by_key(|(sequence, _)| *sequence);
+            }
+            told
+        });
+        front.chain(parts).chain(back)
+    }
+
+    fn waiting_in_part(&self, part: &Part) -> Vec<(u64, Delivery)> {
+        let mut told = Vec::with_capacity(part.messages as usize);
+        let mut bytes = part.segment.read();
+        let mut shared = part.shared.iter();
+        while let Some(entry) = segment::take(&mut bytes) {
+            let body = match entry.body {
+                Some(body) => Body::Whole {
+                    message: Arc::new(body.message),
+                    expires_at: body.expires_at,
+                },
+                None => match shared.next() {
+                    Some(message) => self.body(*message),
+                    None => break,
+                },
+            };
+            let delivery = Delivery {
+                body,
+                qos: entry.qos,
+                retain: entry.retain,
+                subscription_ids: entry.subscription_ids,
+            };
+            told.push((entry.sequence, delivery));
+        }
+        told
     }
 
     /// What waits in groups, and what members that may never come back have of it, in the order of publishing.
@@ -281,16 +291,28 @@ impl Shard {
             }
         }
         for (id, group) in self.groups.iter() {
-            let mut messages = sent.remove(&id).unwrap_or_default();
-            let waiting = group.lanes.values().flatten();
-            messages.extend(waiting.map(|waiting| (waiting.sequence, waiting.message)));
-            messages.sort_by_key(|(sequence, _)| *sequence);
-            for (_, message) in messages {
-                if self.store.expires_at(message) > self.now {
-                    sink(Saved::Grouped {
-                        filter: group.filter.clone(),
-                        body: self.body(message),
-                    })?;
+            let mut sent = sent.remove(&id).unwrap_or_default();
+            sent.sort_by_key(|(sequence, _)| *sequence);
+            let sent = sent.into_iter().filter_map(|(sequence, message)| {
+                let is_there = self.store.expires_at(message) > self.now;
+                is_there.then(|| (sequence, self.body(message)))
+            });
+            let mut sources = vec![(Box::new(sent) as Bodies<'_>).peekable()];
+            for lane in group.lanes.values() {
+                let waiting = self.waiting_in(lane);
+                let bodies = waiting.map(|(sequence, delivery)| (sequence, delivery.body));
+                sources.push((Box::new(bodies) as Bodies<'_>).peekable());
+            }
+            let next =
+                |source: &mut Peekable<Bodies<'_>>| source.peek().map(|(sequence, _)| *sequence);
+            while let Some((_, source)) = sources
+                .iter_mut()
+                .filter_map(|source| Some((next(source)?, source)))
+                .min_by_key(|(sequence, _)| *sequence)
+            {
+                if let Some((_, body)) = source.next() {
+                    let filter = group.filter.clone();
+                    sink(Saved::Grouped { filter, body })?;
                 }
             }
         }

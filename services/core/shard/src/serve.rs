@@ -10,7 +10,7 @@ use crate::{
     inflight::{Item, Progress},
     job::Job,
     links::LinkId,
-    queue::Queued,
+    queue::{QueueId, Queued},
     reader::{Attached, ReaderId},
     retained::Step,
     shard::Shard,
@@ -220,7 +220,7 @@ impl Shard {
         let Some(at) = self.open_attachment(id) else {
             return false;
         };
-        self.refill(id);
+        self.refill(QueueId::Reader(id));
         let Some(reader) = self.readers.get_mut(id) else {
             return false;
         };
@@ -367,7 +367,7 @@ impl Shard {
                     weight: u32::try_from(weight).unwrap_or(u32::MAX),
                     subscription_ids,
                 });
-                self.queue_has_grown(id);
+                self.queue_has_grown(QueueId::Reader(id));
                 self.starve(id);
             }
         }

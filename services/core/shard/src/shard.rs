@@ -21,7 +21,8 @@ use crate::{
     job::Job,
     links::{self, LinkId, Links},
     op::Op,
-    reader::{ReaderId, Readers},
+    queue::QueueId,
+    reader::Readers,
     restore::Restoring,
     retained::RetainedMessages,
     segment::Segment,
@@ -86,10 +87,10 @@ pub struct Shard {
     pub(crate) jobs: VecDeque<Job>,
     pub(crate) fan_outs: FanOuts,
     pub(crate) account: Account,
-    /// Readers whose queue has more than a part's worth in memory.
-    pub(crate) long_queues: BTreeSet<ReaderId>,
+    /// Queues with more than a part's worth in memory.
+    pub(crate) long_queues: BTreeSet<QueueId>,
     /// The one of them that was parted last.
-    pub(crate) spilled_last: ReaderId,
+    pub(crate) spilled_last: Option<QueueId>,
     /// Bytes of queues' parts.
     pub(crate) spilled_bytes: u64,
     /// Parts of queues stay in memory: the head's host has no room for more.
@@ -148,7 +149,7 @@ impl Shard {
             fan_outs: FanOuts::default(),
             account: Account::default(),
             long_queues: BTreeSet::new(),
-            spilled_last: ReaderId(0),
+            spilled_last: None,
             spilled_bytes: 0,
             spill_paused: false,
             spill_has_job: false,

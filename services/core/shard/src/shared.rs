@@ -8,14 +8,16 @@ use smallvec::smallvec;
 use crate::{
     deliver::{Merged, Publication, Targets, in_flight, tracked, untracked},
     effect::{Deliver, Effect},
-    group::{self, GroupId, HASHED_LANES, LEAST_LANE, Picks, TURN_LANE, Waiting},
+    group::{self, GroupId, HASHED_LANES, LEAST_LANE, Picks, TURN_LANE},
     id::ClientKey,
     inflight::Item,
     job::Job,
     message::Message,
     op::SubscriptionOptions,
+    queue::{Queue, QueueId, Queued},
     reader::{Attached, ReaderId},
     shard::Shard,
+    store::MessageId,
     watch::{What, Why},
 };
 
@@ -57,25 +59,32 @@ impl Shard {
         let Some(member) = member else {
             self.watching.note(&message, None, What::Queued);
             let stored = self.keep(publication);
-            let waiting = Waiting {
-                message: stored,
-                sequence: publication.sequence,
-            };
+            let waiting = self.waiting(stored, publication.sequence);
             self.wait_in_group(id, lane, waiting);
             self.starve_lane(id, lane);
             return true;
         };
         let stored = self.keep(publication);
-        let waiting = Waiting {
-            message: stored,
-            sequence: publication.sequence,
-        };
+        let waiting = self.waiting(stored, publication.sequence);
         if let Some((at, target)) = self.track_shared(id, lane, member, waiting) {
             let client = self.client_of(member);
             self.watching.note(&message, client, What::Sent);
             targets.push(at.link, target);
         }
         true
+    }
+
+    /// A message as it waits for a member: how it is delivered depends on who that is.
+    pub(crate) fn waiting(&self, message: MessageId, sequence: u64) -> Queued {
+        let body = self.store.message(message);
+        Queued {
+            message,
+            sequence,
+            qos: body.qos,
+            retain: body.retain,
+            weight: self.store.weight(message),
+            subscription_ids: None,
+        }
     }
 
     /// Sends what waits in a group to members that have room.
@@ -85,15 +94,22 @@ impl Shard {
         };
         let lanes: Vec<u8> = group.lanes.keys().copied().collect();
         for lane in lanes {
-            while let Some(front) = self
-                .groups
-                .get(id)
-                .and_then(|g| g.lanes.get(&lane)?.front().copied())
-            {
+            let queue = QueueId::Lane(id, lane);
+            while let Some(is_out) = self.queue(queue).map(Queue::is_out) {
                 if self.work == 0 {
                     return self.serve_group_later(id);
                 }
                 self.work -= 1;
+                // Nothing comes back to memory for nobody.
+                if is_out && self.choose(id, lane, 0).is_none() {
+                    self.starve_lane(id, lane);
+                    break;
+                }
+                self.refill(queue);
+                let front = self.queue(queue).and_then(|queue| queue.front().cloned());
+                let Some(front) = front else {
+                    break;
+                };
                 let message = self.store.message(front.message).clone();
                 let expires_at = self.store.expires_at(front.message);
                 if expires_at <= self.now {
@@ -179,14 +195,8 @@ impl Shard {
             self.store.release(message, &mut self.account);
             return;
         }
-        self.wait_in_group(
-            id,
-            lane,
-            Waiting {
-                message,
-                sequence: item.sequence,
-            },
-        );
+        let waiting = self.waiting(message, item.sequence);
+        self.wait_in_group(id, lane, waiting);
         // Whose delivery it was may have left the group: then nothing else makes the group look.
         self.serve_group_later(id);
     }
@@ -231,22 +241,35 @@ impl Shard {
             .is_some_and(|link| !link.is_congested)
     }
 
-    fn wait_in_group(&mut self, id: GroupId, lane: u8, waiting: Waiting) {
+    fn wait_in_group(&mut self, id: GroupId, lane: u8, waiting: Queued) {
         let limit = self
             .settings
             .queue_length_max
             .filter(|_| self.settings.queue_drop_oldest);
+        let expires_at = self.store.expires_at(waiting.message);
         let Some(group) = self.groups.get_mut(id) else {
             self.store.release(waiting.message, &mut self.account);
             return;
         };
-        group.wait(lane, waiting);
-        if limit.is_none_or(|limit| group.queued <= limit) {
-            return;
+        group.wait(lane, waiting, expires_at);
+        if limit.is_some_and(|limit| group.queued() > limit) {
+            self.drop_oldest_of_group(id);
         }
+        self.queue_has_grown(QueueId::Lane(id, lane));
+    }
+
+    /// Drops the oldest message of a group, or one that has expired, if that is found.
+    fn drop_oldest_of_group(&mut self, id: GroupId) {
+        let oldest = |shard: &Shard| shard.groups.get(id)?.oldest_lane();
+        if let Some(lane) = oldest(self) {
+            self.refill(QueueId::Lane(id, lane));
+        }
+        let Some(group) = self.groups.get_mut(id) else {
+            return;
+        };
         // Expired ones go first.
         let waiting = group.lanes.iter().flat_map(|(lane, queue)| {
-            let places = queue.iter().enumerate();
+            let places = queue.front_messages().enumerate();
             places.map(|(place, waiting)| (*lane, place, waiting.message))
         });
         let mut looked_at = 0;
@@ -261,16 +284,14 @@ impl Shard {
             Why::QueueLimit
         };
         let dropped = match expired {
-            Some((lane, place, _)) => {
-                self.stats.expired += 1;
-                group.take_at(lane, place)
-            }
-            None => {
-                self.stats.queue_dropped += 1;
-                group.oldest_lane().and_then(|lane| group.take(lane))
-            }
+            Some((lane, place, _)) => group.take_at(lane, place),
+            None => group.oldest_lane().and_then(|lane| group.take(lane)),
         };
         if let Some(dropped) = dropped {
+            match why {
+                Why::Expired => self.stats.expired += 1,
+                _ => self.stats.queue_dropped += 1,
+            }
             let message = self.store.message(dropped.message);
             self.watching.note(message, None, What::Dropped(why));
             self.store.release(dropped.message, &mut self.account);
@@ -289,7 +310,7 @@ impl Shard {
         id: GroupId,
         lane: u8,
         member: ReaderId,
-        waiting: Waiting,
+        waiting: Queued,
     ) -> Option<(Attached, crate::effect::Target)> {
         let message = self.store.message(waiting.message).clone();
         let options = self.groups.get(id)?.members.get(&member).copied()?;

@@ -128,31 +128,14 @@ impl Shard {
         shard.readers.reindex();
         shard.homes.reindex();
         shard.reindex();
-        let parts = shard.readers.iter().flat_map(|(_, r)| r.queue.parts());
-        let segments: Vec<_> = parts.map(|part| part.segment.clone()).collect();
+        let segments: Vec<_> = shard.parts().map(|part| part.segment.clone()).collect();
         let segments = segments.into_iter();
         Ok((shard, Parts { gather, segments }))
     }
 
     /// Takes what parts of queues hold out of the state, in the order of the queues.
     fn hollow_out(&mut self) -> Vec<Arc<Segment>> {
-        let with_parts = self
-            .readers
-            .iter()
-            .filter(|(_, reader)| reader.queue.parts().next().is_some());
-        let ids: Vec<_> = with_parts.map(|(id, _)| id).collect();
-        let mut segments = Vec::new();
-        for id in ids {
-            let reader = self.readers.get_mut(id);
-            for part in reader
-                .into_iter()
-                .flat_map(|reader| reader.queue.parts_mut())
-            {
-                let hollow = Arc::new(Segment::new(Bytes::new()));
-                segments.push(std::mem::replace(&mut part.segment, hollow));
-            }
-        }
-        segments
+        self.exchange_segments(|| Segment::new(Bytes::new()))
     }
 
     /// Builds the subscription index from the readers' subscriptions and the groups.

@@ -21,6 +21,8 @@ pub enum Rule {
 pub(crate) struct Switches {
     #[cfg(any(test, feature = "switches"))]
     off: u32,
+    #[cfg(any(test, feature = "switches"))]
+    part_bytes: Option<u64>,
 }
 
 impl Switches {
@@ -28,6 +30,19 @@ impl Switches {
     #[cfg(any(test, feature = "switches"))]
     pub fn keep(self, rule: Rule) -> bool {
         self.off & (1 << rule as u8) == 0
+    }
+
+    /// What parts of long queues weigh, if a test says it.
+    #[cfg(any(test, feature = "switches"))]
+    pub fn part_bytes(self) -> Option<u64> {
+        self.part_bytes
+    }
+
+    /// What parts of long queues weigh, if a test says it.
+    #[cfg(not(any(test, feature = "switches")))]
+    #[inline(always)]
+    pub fn part_bytes(self) -> Option<u64> {
+        None
     }
 
     /// Whether `rule` holds.
@@ -43,5 +58,10 @@ impl crate::Shard {
     /// Goes without `rule` from now on. It is no part of the state: a shard that is restored keeps all rules.
     pub fn loosen(&mut self, rule: Rule) {
         self.switches.off |= 1 << rule as u8;
+    }
+
+    /// Parts of this weight leave long queues from now on, however much of the memory is used. It is no part of the state either.
+    pub fn part_early(&mut self, part_bytes: u64) {
+        self.switches.part_bytes = Some(part_bytes);
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     group::GroupId,
     job::Job,
     message::Message,
+    queue::{Queue, QueueId},
     reader::{Reader, ReaderId},
     retained::TopicKey,
     shard::Shard,
@@ -153,7 +154,7 @@ impl Shard {
             if self.work == 0 {
                 return false;
             }
-            self.refill(id);
+            self.refill(QueueId::Reader(id));
             let Some(reader) = self.readers.get_mut(id) else {
                 return true;
             };
@@ -184,29 +185,41 @@ impl Shard {
                 let reader = self.readers.get(*member);
                 reader.is_some_and(|reader| durable.keeps_queue(reader))
             };
-            let Some(group) = self.groups.get_mut(id) else {
-                unkept.groups.pop();
-                continue;
-            };
-            if !group.members.keys().any(is_kept) {
-                while let Some(lane) = group.oldest_lane() {
-                    let front = group.lanes.get(&lane).and_then(|queue| queue.front());
-                    if front.is_none_or(|front| front.sequence > unkept.through) {
-                        break;
-                    }
-                    if self.work == 0 {
-                        return false;
-                    }
-                    if let Some(waiting) = group.take(lane) {
-                        self.store.release(waiting.message, &mut self.account);
-                        self.stats.unkept_dropped += 1;
-                        self.work = self.work.saturating_sub(1);
-                    }
-                }
+            let group = self.groups.get(id);
+            let is_to_go = group.is_some_and(|group| !group.members.keys().any(is_kept));
+            if is_to_go && !self.drop_waiting(id, unkept.through) {
+                return false;
             }
             unkept.groups.pop();
         }
         true
+    }
+
+    /// Whether the group has nothing any more that is to go.
+    fn drop_waiting(&mut self, id: GroupId, through: u64) -> bool {
+        loop {
+            let Some((group, lane)) = self
+                .groups
+                .get(id)
+                .and_then(|group| Some((group, group.oldest_lane()?)))
+            else {
+                return true;
+            };
+            let first = group.lanes.get(&lane).and_then(Queue::first_sequence);
+            if first.is_none_or(|first| first > through) {
+                return true;
+            }
+            if self.work == 0 {
+                return false;
+            }
+            self.refill(QueueId::Lane(id, lane));
+            let taken = self.groups.get_mut(id).and_then(|group| group.take(lane));
+            if let Some(waiting) = taken {
+                self.store.release(waiting.message, &mut self.account);
+                self.stats.unkept_dropped += 1;
+                self.work = self.work.saturating_sub(1);
+            }
+        }
     }
 
     fn drop_retained(&mut self, unkept: &mut Unkept) -> bool {

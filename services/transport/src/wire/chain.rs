@@ -14,7 +14,7 @@ use proto::{entry, envelope};
 use super::{Malformed, Wire, all, each, link::stamp, narrow, number, required, shard};
 
 /// The format of the states in snapshots. Whoever changes what a shard's state looks like as bytes raises it.
-const SNAPSHOT_FORMAT: u32 = 2;
+const SNAPSHOT_FORMAT: u32 = 3;
 
 /// An envelope as it is sent. It is taken, since parts of snapshots are large.
 pub(super) fn envelope(envelope: Envelope) -> proto::Envelope {

@@ -52,16 +52,23 @@ pub struct Driver {
     gateways_version: u64,
     next: u32,
     twins: Twins,
+    /// What parts of queues weigh, if they leave memory.
+    part_bytes: Option<u64>,
 }
 
 impl Driver {
-    pub fn new(shards: usize, twins: Twins) -> Driver {
-        let mut world = World::new(shards);
+    pub fn new(shards: usize, twins: Twins, part_bytes: Option<u64>) -> Driver {
+        let mut world = World::with(shards, |settings| {
+            settings.spill_bytes_max = part_bytes.map_or(0, |_| 1 << 40);
+        });
+        for shard in &mut world.shards {
+            part_early(shard, part_bytes);
+        }
         if twins != Twins::None {
             world.twins = world
                 .shards
                 .iter()
-                .map(|s| Shard::restore(&s.snapshot()).unwrap())
+                .map(|shard| restored(shard, part_bytes))
                 .collect();
         }
         Driver {
@@ -74,6 +81,7 @@ impl Driver {
             gateways_version: 1,
             next: 0,
             twins,
+            part_bytes,
         }
     }
 
@@ -449,7 +457,9 @@ impl Driver {
             .world
             .gateways(self.gateways_version, &self.incarnations);
         told.extend(self.world.finish());
+        self.reference.is_losing = true;
         self.see(told);
+        self.reference.is_losing = false;
     }
 
     fn pass(&mut self, tenths: u32) {
@@ -470,7 +480,7 @@ impl Driver {
         for (shard, twin) in self.world.shards.iter().zip(&mut self.world.twins) {
             match self.twins {
                 Twins::None => {}
-                Twins::Restored => *twin = Shard::restore(&shard.snapshot()).unwrap(),
+                Twins::Restored => *twin = restored(shard, self.part_bytes),
                 Twins::Chilled => twin.chill(),
             }
         }
@@ -618,15 +628,23 @@ impl Driver {
             "bytes are left: {held:?}"
         );
         for shard in &self.world.shards {
-            assert_eq!(
-                (
-                    shard.stats().stored_messages,
-                    shard.stats().retained_messages
-                ),
-                (0, 0)
-            );
+            let stats = shard.stats();
+            assert_eq!((stats.stored_messages, stats.retained_messages), (0, 0));
+            assert_eq!(stats.spilled_bytes, 0);
         }
     }
+}
+
+fn part_early(shard: &mut Shard, part_bytes: Option<u64>) {
+    if let Some(part_bytes) = part_bytes {
+        shard.part_early(part_bytes);
+    }
+}
+
+fn restored(shard: &Shard, part_bytes: Option<u64>) -> Shard {
+    let mut restored = Shard::restore(&shard.snapshot()).unwrap();
+    part_early(&mut restored, part_bytes);
+    restored
 }
 
 fn level(qos: u8) -> QoS {

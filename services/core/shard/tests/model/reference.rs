@@ -94,6 +94,8 @@ pub struct Reference {
     groups: Vec<Group>,
     retained: Vec<Msg>,
     next_order: u64,
+    /// Members of groups are lost, one after the other: what the first one had may be sent before the next one's is back.
+    pub is_losing: bool,
 }
 
 /// A delivery that arrived.
@@ -137,6 +139,7 @@ impl Reference {
             groups: FILTERS[SHARED..].iter().map(|_| Group::default()).collect(),
             retained: vec![],
             next_order: 0,
+            is_losing: false,
         }
     }
 
@@ -484,6 +487,17 @@ impl Reference {
                     .iter()
                     .position(|owed| owed.look.number == look.number);
                 let mut owed = group.waiting.remove(place.expect("once in all"));
+                // Without wildcards members take turns, with them each topic has one of them.
+                let earlier = group.waiting.iter().find(|earlier| {
+                    let is_same = filter == SHARED || earlier.msg.topic == owed.msg.topic;
+                    let is_queued = earlier.msg.qos > 0 && owed.msg.qos > 0;
+                    is_same
+                        && is_queued
+                        && earlier.order < owed.order
+                        && earlier.msg.expires_at > now
+                });
+                let is_kept = earlier.is_none() || self.is_losing;
+                assert!(is_kept, "{owed:?} overtook {earlier:?}");
                 let own = owed.look.clone();
                 owed.look.qos = own.qos.min(sub.qos);
                 owed.look.retain = own.retain && sub.retain_as_published;

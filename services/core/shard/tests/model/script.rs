@@ -88,6 +88,31 @@ pub fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step(), 0..most)
 }
 
+/// Such that queues grow long: few topics, many publishes, and clients that come back late.
+pub fn long_steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
+    let publish = (0..CLIENTS.len(), 0usize..2, 1u8..3, any::<bool>());
+    let publish = publish.prop_map(|(client, topic, qos, expires)| Step::Publish {
+        client,
+        topic,
+        qos,
+        retain: false,
+        empty: false,
+        expiry: expires.then_some(5),
+    });
+    let share = (0..CLIENTS.len(), SHARED..FILTERS.len(), 0u8..3);
+    let share = share.prop_map(|(client, filter, qos)| Step::Subscribe {
+        client,
+        filter,
+        qos,
+        no_local: false,
+        retain_as_published: false,
+        handling: 0,
+        id: None,
+    });
+    let some = prop_oneof![3 => step(), 3 => publish, 1 => share];
+    proptest::collection::vec(some, 0..most)
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let client = || 0..CLIENTS.len();
     let will = prop::option::weighted(

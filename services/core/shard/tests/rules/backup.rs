@@ -80,6 +80,62 @@ fn a_queue_whose_parts_have_left_memory_is_told_whole_and_in_order() {
     );
 }
 
+// Of a group's queue only the ends would be in a backup; or its messages would come back in the order of its lanes. [F-70]
+#[test]
+fn a_groups_queue_whose_parts_have_left_memory_is_told_whole_and_in_order() {
+    const COUNT: u32 = 2_000;
+    let mut source = world();
+    let away = Client::lasting("away", 10);
+    let who = source.join(&away);
+    source.subscribe(&away, who, "$share/g/+", QoS::AtLeastOnce);
+    source.leave(&away, who, false);
+    let publisher = Client::new("p", 1);
+    let who = source.join(&publisher);
+    for n in 0..COUNT {
+        let payload = format!("{n:05} {}", "x".repeat(5_000));
+        let topic = format!("t{}", n % 7);
+        source.publish(&publisher, who, message(&topic, &payload, QoS::AtLeastOnce));
+    }
+    assert!(source.shards[0].stats().spilled_bytes > BUFFER);
+    let things = saved(&source.shards[0]);
+    let number = |text: &str| text[..5].parse::<u32>().unwrap();
+    let waiting = things.iter().filter_map(|thing| match thing {
+        Saved::Grouped { body, .. } => Some(number(&text(body))),
+        _ => None,
+    });
+    assert!(waiting.eq(0..COUNT), "each once, and in order");
+
+    // And back it would fill the memory, or get lost.
+    let mut world = world();
+    assert!(restore(&mut world, 7, 1, vec![]));
+    let things = renamed(things, 1_000);
+    for (n, things) in things.chunks(100).enumerate() {
+        assert!(restore(&mut world, 7, n as u64 + 2, things.to_vec()));
+    }
+    assert!(world.shards[0].stats().bytes < BUFFER * 6 / 10);
+    let (accepted, mut told) = world.connect(&away);
+    assert!(accepted.session_present);
+    let who = away.who(&accepted);
+    let mut due: Vec<u32> = (0..7).collect();
+    let mut count = 0;
+    while let came @ [_, ..] = &deliveries(&told)[..] {
+        for (_, text, _) in came {
+            let due = &mut due[(number(text) % 7) as usize];
+            assert_eq!(*due, number(text));
+            *due += 7;
+            count += 1;
+        }
+        let ids: Vec<u16> = came.iter().map(|(_, _, target)| target.packet_id).collect();
+        told = vec![];
+        for id in ids {
+            let done = catena_shard::op::AckKind::Done;
+            told.extend(world.ack(&away, who, 0, id, done));
+        }
+        told.extend(world.finish());
+    }
+    assert_eq!(count, COUNT);
+}
+
 // A message that is on its way to many when the shard is frozen was acknowledged, and would miss most of them.
 #[test]
 fn a_message_that_has_not_reached_everybody_is_told_for_all() {

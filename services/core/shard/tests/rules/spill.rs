@@ -1,4 +1,4 @@
-//! F-65: long queues leave memory and come back as they were.
+//! F-65: long queues leave memory and come back as they were, those of shared subscriptions too `[F-70]`.
 
 use catena_mqtt::QoS;
 use catena_shard::{
@@ -12,6 +12,9 @@ use catena_shard::{
 use crate::support::*;
 
 const BUFFER: u64 = 4 * 1024 * 1024;
+
+/// A session's own queue, the lane of a group whose members take turns, and one of those that stick to a member.
+const FILTERS: [&str; 3] = ["t", "$share/g/t", "$share/g/+"];
 
 /// Payloads that fill a part in about fifty.
 fn payload(n: u32) -> String {
@@ -63,6 +66,17 @@ fn drain(world: &mut World, client: &Client) -> Vec<u32> {
     }
 }
 
+/// A session that waits for `filter`, and a publisher.
+fn away_and_publisher(world: &mut World, filter: &str) -> (Client, Client, Who) {
+    let away = Client::lasting("a", 10);
+    let who = world.join(&away);
+    world.subscribe(&away, who, filter, QoS::AtLeastOnce);
+    world.leave(&away, who, false);
+    let publisher = Client::new("p", 1);
+    let who = world.join(&publisher);
+    (away, publisher, who)
+}
+
 fn away_sessions<const N: usize>(world: &mut World) -> [Client; N] {
     const NAMES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
     std::array::from_fn(|n| {
@@ -77,21 +91,21 @@ fn away_sessions<const N: usize>(world: &mut World) -> [Client; N] {
 // An offline session would fill the memory that all others need, or lose what was acknowledged, or get it in another order.
 #[test]
 fn a_queue_longer_than_memory_comes_back_in_order() {
-    let mut world = world(1 << 40);
-    let [away] = away_sessions(&mut world);
-    let publisher = Client::new("p", 1);
-    let who = world.join(&publisher);
-    assert_eq!(
-        fill(&mut world, &publisher, who, 0..4_000),
-        4_000,
-        "five times the memory"
-    );
-    let stats = world.shards[0].stats();
-    assert!(stats.bytes < BUFFER * 6 / 10, "{stats:?}");
-    assert!(stats.spilled_bytes > 4 * BUFFER);
-    assert_eq!(drain(&mut world, &away), (0..4_000).collect::<Vec<_>>());
-    let stats = world.shards[0].stats();
-    assert_eq!((stats.spilled_bytes, stats.stored_messages), (0, 0));
+    for filter in FILTERS {
+        let mut world = self::world(1 << 40);
+        let (away, publisher, who) = away_and_publisher(&mut world, filter);
+        assert_eq!(
+            fill(&mut world, &publisher, who, 0..4_000),
+            4_000,
+            "five times the memory"
+        );
+        let stats = world.shards[0].stats();
+        assert!(stats.bytes < BUFFER * 6 / 10, "{stats:?}");
+        assert!(stats.spilled_bytes > 4 * BUFFER);
+        assert_eq!(drain(&mut world, &away), (0..4_000).collect::<Vec<_>>());
+        let stats = world.shards[0].stats();
+        assert_eq!((stats.spilled_bytes, stats.stored_messages), (0, 0));
+    }
 }
 
 // Messages that many wait for would be written for each of them; those that few wait for would stay in memory for ever.
@@ -188,54 +202,54 @@ fn put_all_away(shard: &Shard) -> usize {
 // the slow one would be taken out. [C-30] [C-52]
 #[test]
 fn a_snapshot_holds_what_is_elsewhere() {
-    let mut world = world(1 << 40);
-    let [away] = away_sessions(&mut world);
-    let publisher = Client::new("p", 1);
-    let who = world.join(&publisher);
-    fill(&mut world, &publisher, who, 0..2_000);
-    let before = world.shards[0].snapshot();
-    assert!(put_all_away(&world.shards[0]) > 10);
-    assert!(world.shards[0].snapshot() == before);
-    world.shards[0] = Shard::restore(&before).unwrap();
-    assert!(
-        put_all_away(&world.shards[0]) > 10,
-        "they are to be put away here too"
-    );
-    assert_eq!(drain(&mut world, &away), (0..2_000).collect::<Vec<_>>());
+    for filter in FILTERS {
+        let mut world = self::world(1 << 40);
+        let (away, publisher, who) = away_and_publisher(&mut world, filter);
+        fill(&mut world, &publisher, who, 0..2_000);
+        let before = world.shards[0].snapshot();
+        assert!(put_all_away(&world.shards[0]) > 10);
+        assert!(world.shards[0].snapshot() == before);
+        world.shards[0] = Shard::restore(&before).unwrap();
+        assert!(
+            put_all_away(&world.shards[0]) > 10,
+            "they are to be put away here too"
+        );
+        assert_eq!(drain(&mut world, &away), (0..2_000).collect::<Vec<_>>());
+    }
 }
 
 // A start from a disk would need as much memory as all queues that wait, or lose the order of what waits in them.
 #[test]
 fn a_state_is_written_and_read_with_one_part_in_memory_at_a_time() {
-    let mut world = world(1 << 40);
-    let [away] = away_sessions(&mut world);
-    let publisher = Client::new("p", 1);
-    let who = world.join(&publisher);
-    fill(&mut world, &publisher, who, 0..2_000);
-    assert!(put_all_away(&world.shards[0]) > 10);
-    let before = world.shards[0].snapshot();
-    let mut pieces: Vec<Vec<u8>> = Vec::new();
-    world.shards[0].freeze().write(&mut |piece| {
-        // As a file gives it back: in other pieces.
-        pieces.extend(piece.chunks(10_000).map(<[u8]>::to_vec));
-        true
-    });
-    let mut pieces = pieces.into_iter();
-    let mut next = || pieces.next();
-    let (shard, mut parts) = Shard::read(&mut next).unwrap();
-    let mut count = 0;
-    while parts.fill_next(&shard).unwrap() {
-        assert_eq!(
-            put_all_away(&shard),
-            1,
-            "part {count} is to leave before the next one"
-        );
-        count += 1;
+    for filter in FILTERS {
+        let mut world = self::world(1 << 40);
+        let (away, publisher, who) = away_and_publisher(&mut world, filter);
+        fill(&mut world, &publisher, who, 0..2_000);
+        assert!(put_all_away(&world.shards[0]) > 10);
+        let before = world.shards[0].snapshot();
+        let mut pieces: Vec<Vec<u8>> = Vec::new();
+        world.shards[0].freeze().write(&mut |piece| {
+            // As a file gives it back: in other pieces.
+            pieces.extend(piece.chunks(10_000).map(<[u8]>::to_vec));
+            true
+        });
+        let mut pieces = pieces.into_iter();
+        let mut next = || pieces.next();
+        let (shard, mut parts) = Shard::read(&mut next).unwrap();
+        let mut count = 0;
+        while parts.fill_next(&shard).unwrap() {
+            assert_eq!(
+                put_all_away(&shard),
+                1,
+                "part {count} is to leave before the next one"
+            );
+            count += 1;
+        }
+        assert!(count > 10);
+        assert!(shard.snapshot() == before);
+        world.shards[0] = shard;
+        assert_eq!(drain(&mut world, &away), (0..2_000).collect::<Vec<_>>());
     }
-    assert!(count > 10);
-    assert!(shard.snapshot() == before);
-    world.shards[0] = shard;
-    assert_eq!(drain(&mut world, &away), (0..2_000).collect::<Vec<_>>());
 }
 
 // Half a snapshot would be taken for a whole one.
@@ -265,62 +279,62 @@ fn a_state_whose_parts_are_cut_is_not_read() {
 // What has expired would be read, one after the other, for nobody; and its room would be held for ever.
 #[test]
 fn what_has_expired_elsewhere_is_given_up() {
-    let mut world = world(1 << 40);
-    let [away] = away_sessions(&mut world);
-    let publisher = Client::new("p", 1);
-    let who = world.join(&publisher);
-    for n in 0..2_000 {
-        let message = message("t", &payload(n), QoS::AtLeastOnce);
-        let message = catena_shard::Message {
-            expiry: Some(60),
-            ..message
-        };
-        world.publish(&publisher, who, message);
+    for filter in FILTERS {
+        let mut world = self::world(1 << 40);
+        let (away, publisher, who) = away_and_publisher(&mut world, filter);
+        for n in 0..2_000 {
+            let message = message("t", &payload(n), QoS::AtLeastOnce);
+            let message = catena_shard::Message {
+                expiry: Some(60),
+                ..message
+            };
+            world.publish(&publisher, who, message);
+        }
+        world.pass(61_000);
+        fill(&mut world, &publisher, who, 2_000..2_100);
+        assert_eq!(drain(&mut world, &away), (2_000..2_100).collect::<Vec<_>>());
+        assert_eq!(world.shards[0].stats().spilled_bytes, 0);
     }
-    world.pass(61_000);
-    fill(&mut world, &publisher, who, 2_000..2_100);
-    assert_eq!(drain(&mut world, &away), (2_000..2_100).collect::<Vec<_>>());
-    assert_eq!(world.shards[0].stats().spilled_bytes, 0);
 }
 
 // A session that ends would leave its parts behind, in memory's account and on the disk.
 #[test]
 fn the_end_of_a_session_gives_everything_up() {
-    let mut world = world(1 << 40);
-    let before = world.shards[0].stats().bytes;
-    let [away] = away_sessions(&mut world);
-    let publisher = Client::new("p", 1);
-    let who = world.join(&publisher);
-    fill(&mut world, &publisher, who, 0..2_000);
-    let ended = Client {
-        clean_start: true,
-        expiry: 0,
-        ..away
-    };
-    let ended_who = world.join(&ended);
-    world.leave(&ended, ended_who, false);
-    world.leave(&publisher, who, false);
-    world.settle();
-    world.pass(20_000);
-    let stats = world.shards[0].stats();
-    assert_eq!((stats.spilled_bytes, stats.stored_messages), (0, 0));
-    assert_eq!(stats.bytes, before);
+    for filter in FILTERS {
+        let mut world = self::world(1 << 40);
+        let before = world.shards[0].stats().bytes;
+        let (away, publisher, who) = away_and_publisher(&mut world, filter);
+        fill(&mut world, &publisher, who, 0..2_000);
+        let ended = Client {
+            clean_start: true,
+            expiry: 0,
+            ..away
+        };
+        let ended_who = world.join(&ended);
+        world.leave(&ended, ended_who, false);
+        world.leave(&publisher, who, false);
+        world.settle();
+        world.pass(20_000);
+        let stats = world.shards[0].stats();
+        assert_eq!((stats.spilled_bytes, stats.stored_messages), (0, 0));
+        assert_eq!(stats.bytes, before);
+    }
 }
 
 // A limit on the length of a queue would be kept for its ends alone. [F-65]
 #[test]
 fn the_oldest_is_dropped_wherever_it_is() {
-    let mut world = World::with(1, |settings| {
-        settings.buffer_bytes = BUFFER;
-        settings.spill_bytes_max = 1 << 40;
-        settings.queue_length_max = Some(1_500);
-        settings.queue_drop_oldest = true;
-    });
-    let [away] = away_sessions(&mut world);
-    let publisher = Client::new("p", 1);
-    let who = world.join(&publisher);
-    assert_eq!(fill(&mut world, &publisher, who, 0..4_000), 4_000);
-    assert_eq!(drain(&mut world, &away), (2_500..4_000).collect::<Vec<_>>());
+    for filter in FILTERS {
+        let mut world = World::with(1, |settings| {
+            settings.buffer_bytes = BUFFER;
+            settings.spill_bytes_max = 1 << 40;
+            settings.queue_length_max = Some(1_500);
+            settings.queue_drop_oldest = true;
+        });
+        let (away, publisher, who) = away_and_publisher(&mut world, filter);
+        assert_eq!(fill(&mut world, &publisher, who, 0..4_000), 4_000);
+        assert_eq!(drain(&mut world, &away), (2_500..4_000).collect::<Vec<_>>());
+    }
 }
 
 // An administrator who looks for what fills the disk would be shown a short queue.
@@ -351,4 +365,82 @@ fn a_queue_is_weighed_with_all_its_parts() {
     }
     let weight = message("t", &payload(0), QoS::AtLeastOnce).weight() as u64;
     assert_eq!(weighed, 2_000 * weight);
+}
+
+// A group has many lanes, of which none may ever be long: together they would fill the memory.
+#[test]
+fn a_group_whose_messages_are_of_many_topics_leaves_memory_too() {
+    let mut world = world(1 << 40);
+    let (away, publisher, who) = away_and_publisher(&mut world, "$share/g/+");
+    let topics = 100;
+    for n in 0..4_000 {
+        let topic = format!("t{}", n % topics);
+        let told = world.publish(
+            &publisher,
+            who,
+            message(&topic, &payload(n), QoS::AtLeastOnce),
+        );
+        assert!(!published(&told)[0].is_error(), "{n}");
+    }
+    let mut next: Vec<u32> = (0..topics).collect();
+    for n in drain(&mut world, &away) {
+        let due = &mut next[(n % topics) as usize];
+        assert_eq!(*due, n, "each topic in order");
+        *due += topics;
+    }
+    assert!(next.into_iter().eq(4_000..4_000 + topics), "all of them");
+    let stats = world.shards[0].stats();
+    assert_eq!((stats.spilled_bytes, stats.stored_messages), (0, 0));
+}
+
+// What a member gives back would overtake what has left memory before it, or be overtaken. [F-72]
+#[test]
+fn what_returns_to_a_group_finds_its_place_among_what_has_left() {
+    let mut world = world(1 << 40);
+    let lasting = |id, conn, window| Client {
+        window,
+        ..Client::lasting(id, conn)
+    };
+    let (slow, fast) = (lasting("a", 10, 1), lasting("b", 11, 150));
+    let join = |world: &mut World, client: &Client| {
+        let who = world.join(client);
+        world.subscribe(client, who, "$share/g/t", QoS::AtLeastOnce);
+        who
+    };
+    let (slow_who, fast_who) = (join(&mut world, &slow), join(&mut world, &fast));
+    let publisher = Client {
+        origin: GATEWAY_2,
+        ..Client::new("p", 1)
+    };
+    let who = world.join(&publisher);
+    let publish = |world: &mut World, numbers: std::ops::Range<u32>| {
+        let mut told = vec![];
+        for n in numbers {
+            let message = message("t", &payload(n), QoS::AtLeastOnce);
+            told.extend(world.publish(&publisher, who, message));
+        }
+        told
+    };
+    let told = publish(&mut world, 0..80);
+    let first = deliveries(&told);
+    let first = first.iter().find(|(conn, ..)| *conn == slow.conn);
+    let (_, _, target) = first.expect("it has its turn").clone();
+    let done = op::AckKind::Done;
+    world.ack(&slow, slow_who, 0, target.packet_id, done);
+    let held = publish(&mut world, 80..81);
+    assert_eq!(payloads(&held, &slow).len(), 1, "it is its turn again");
+    publish(&mut world, 81..140);
+    // What the fast one had returns, and is parted between 80, which it has not had; then that returns.
+    world.leave(&fast, fast_who, false);
+    publish(&mut world, 140..900);
+    assert!(world.shards[0].stats().spilled_bytes > BUFFER / 4);
+    put_all_away(&world.shards[0]);
+    let before = world.shards[0].snapshot();
+    world.leave(&slow, slow_who, false);
+    assert_ne!(world.shards[0].snapshot(), before);
+    let mut expected: Vec<u32> = (0..900).collect();
+    expected.remove(number(&payloads(&told, &slow)[0]) as usize);
+    assert_eq!(drain(&mut world, &fast), expected);
+    let stats = world.shards[0].stats();
+    assert_eq!((stats.spilled_bytes, stats.stored_messages), (0, 0));
 }

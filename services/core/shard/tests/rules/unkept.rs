@@ -232,3 +232,34 @@ fn who_asks_is_counted() {
     let stats = world.shards[0].stats();
     assert_eq!((stats.asked_allowed, stats.asked_denied), (1, 1));
 }
+
+/// What had left memory would outlive a start that it is not to outlive; or what came since would go with it.
+#[test]
+fn parts_that_have_left_memory_go_too() {
+    const BUFFER: u64 = 4 * 1024 * 1024;
+    for filter in ["t", "$share/g/t", "$share/g/+"] {
+        let mut world = World::with(1, |settings| {
+            settings.buffer_bytes = BUFFER;
+            settings.spill_bytes_max = 1 << 40;
+            settings.durable = Durable {
+                queues: Which::None,
+                ..Durable::default()
+            };
+        });
+        let client = Client::lasting("a", 1);
+        let who = world.join(&client);
+        world.subscribe(&client, who, filter, QoS::AtLeastOnce);
+        world.leave(&client, who, false);
+        let (from, who) = publisher(&mut world);
+        for _ in 0..2_000 {
+            let old = message("t", &"old".repeat(2_000), QoS::AtLeastOnce);
+            world.publish(&from, who, old);
+        }
+        assert!(world.shards[0].stats().spilled_bytes > BUFFER, "{filter}");
+        start_from_disk(&mut world);
+        world.publish(&from, who, message("t", "new", QoS::AtLeastOnce));
+        world.finish();
+        assert_eq!(waits(&mut world, &client), ["new"], "{filter}");
+        assert_eq!(world.shards[0].stats().spilled_bytes, 0, "{filter}");
+    }
+}
