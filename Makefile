@@ -94,8 +94,8 @@ crash: broker etcd-installed ## Kill everything at random points and look whethe
 	$(if $(SEED),CATENA_CRASH_SEED=$(SEED)) CATENA_CRASHES=$(or $(CRASHES),200) $(TESTS) --test crash -- --nocapture --test-threads 1
 
 .PHONY: faults
-faults: broker etcd-installed hosts-installed ## Break a cluster in every way (options: make faults SEED=4711 FAULTS=100 ONLY=random LOAD="--rate 5000")
-	$(if $(SEED),CATENA_FAULT_SEED=$(SEED)) $(if $(FAULTS),CATENA_FAULTS=$(FAULTS)) $(if $(LOAD),CATENA_FAULT_LOAD="$(LOAD)") \
+faults: broker etcd-installed hosts-installed ## Break a cluster in every way (options: make faults SEED=4711 FAULTS=100 ONLY=random LOAD="--rate 5000"; ONLY=everything_is_restarted BEFORE=OLDER_CATENA)
+	$(if $(BEFORE),CATENA_BIN_BEFORE=$(BEFORE)) $(if $(SEED),CATENA_FAULT_SEED=$(SEED)) $(if $(FAULTS),CATENA_FAULTS=$(FAULTS)) $(if $(LOAD),CATENA_FAULT_LOAD="$(LOAD)") \
 		$(TESTS) --test faults --test faults_all -- --nocapture --test-threads 1 $(ONLY)
 
 .PHONY: bench
@@ -158,6 +158,10 @@ rules: ## Take the rules that are now tested off the list of untested rules
 .PHONY: schema
 schema: ## Write the JSON Schemas of the resources from their types
 	CATENA_SCHEMA_WRITE=1 $(CARGO) test --package catena-resources --test schema
+
+.PHONY: protocol
+protocol: ## Write down what a release says to others, from which later versions may not depart
+	CATENA_PROTOCOL_WRITE=1 $(CARGO) test --package catena-proto --test compatibility
 
 .PHONY: broker
 broker: protoc

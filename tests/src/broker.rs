@@ -252,6 +252,12 @@ pub fn binary() -> &'static Path {
     })
 }
 
+/// The binary of the version before, where an upgrade from it is to be seen: `CATENA_BIN_BEFORE`. Clusters begin with it, and processes that
+/// are rolled go on with [`binary`].
+pub fn binary_before() -> Option<PathBuf> {
+    std::env::var_os("CATENA_BIN_BEFORE").map(PathBuf::from)
+}
+
 fn new_directory() -> PathBuf {
     let name = format!("catena-test-{}-{}", std::process::id(), unique("broker"));
     let directory = std::env::temp_dir().join(name);

@@ -22,6 +22,8 @@ use std::{
     time::Duration,
 };
 
+use crate::broker::{binary, binary_before};
+
 pub use self::{
     admin::Admin,
     command::{Command, Done, HELP, Who},
@@ -240,7 +242,7 @@ impl Cluster {
         }
     }
 
-    /// Asks a process to end, waits for it, and starts it again.
+    /// Asks a process to end, waits for it, and starts it again: as the new version, where the cluster began with the one before.
     ///
     /// # Panics
     /// When it does not end in time, or does not come up.
@@ -252,6 +254,9 @@ impl Cluster {
             ended.is_some_and(|status| status.success()) || name == "etcd",
             "{name} did not end well when it was asked to: {ended:?}"
         );
+        if let Some(before) = binary_before() {
+            process.replace_program(&before, binary());
+        }
         self.restart(name);
     }
 

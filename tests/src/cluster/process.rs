@@ -60,6 +60,15 @@ impl Process {
         }
     }
 
+    /// From its next start on it is another program.
+    pub fn replace_program(&mut self, old: &Path, new: &Path) {
+        for word in &mut self.recipe.command {
+            if Path::new(word) == old {
+                *word = new.display().to_string();
+            }
+        }
+    }
+
     /// Starts it; the log goes on in the same file.
     ///
     /// # Panics

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Plan, process::Recipe};
-use crate::broker::binary;
+use crate::broker::{binary, binary_before};
 
 /// What a process does in a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -187,7 +187,8 @@ pub fn gateway(
 /// A command of ours; `words` have spaces between them.
 fn catena(words: &str) -> Vec<String> {
     let words = words.split_whitespace().map(str::to_owned);
-    [binary().display().to_string()]
+    let program = binary_before().unwrap_or_else(|| binary().to_owned());
+    [program.display().to_string()]
         .into_iter()
         .chain(words)
         .collect()
