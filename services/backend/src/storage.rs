@@ -14,6 +14,7 @@ use std::{
 
 use catena_chain::{Kept, NotKept};
 use catena_replicated::Replicated;
+use catena_shard::LEVEL;
 use catena_slots::ShardId;
 use catena_storage::{
     Figures, Found, OpenError, State, Status, Unusable, Volume, Writer, disk::Real,
@@ -69,7 +70,7 @@ pub enum StorageError {
     },
     /// Another version has written it.
     #[error(
-        "what is kept of shard {shard} is of level {written}, and this version reads level {FEATURE_LEVEL}: start the version that \
+        "what is kept of shard {shard} is of level {written}, and this version reads level {LEVEL}: start the version that \
          wrote it; or, in a cluster, take the data directory of one node after the other away, and it gets all from the others"
     )]
     Level { shard: ShardId, written: u32 },
@@ -105,9 +106,6 @@ pub(crate) struct Recovered {
 
 /// How often to look whether the disk of long queues has come on.
 const LOOK: Duration = Duration::from_millis(2);
-
-/// What the state machine understands; written with each state. 2: which queues outlive a start from disk `[C-59]`.
-pub(crate) const FEATURE_LEVEL: u32 = 2;
 
 /// With `persistence.sync: Interval` everything is synced so often: a power cut takes what was acknowledged within it.
 pub const INTERVAL: Duration = Duration::from_millis(200);
@@ -265,7 +263,7 @@ fn recover(
         info!(%shard, "what is kept of a shard is of a replica that was joining: it is to join anew");
         return Ok(None);
     }
-    if meta.feature_level != FEATURE_LEVEL {
+    if meta.feature_level != LEVEL {
         return Err(StorageError::Level {
             shard,
             written: meta.feature_level,

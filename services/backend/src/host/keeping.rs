@@ -16,6 +16,7 @@ use std::{
 use bytes::BytesMut;
 use catena_chain::StoreId;
 use catena_replicated::{Input, Replicated};
+use catena_shard::LEVEL;
 use catena_slots::ShardId;
 use catena_storage::{
     Change, Event, Failure, FailureKind, Finished, Identity, Journal, Record, State, Sync, Volume,
@@ -25,10 +26,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tracing::{debug, error, info, warn};
 
 use super::Host;
-use crate::{
-    pulse::OnDisk,
-    storage::{FEATURE_LEVEL, Storage},
-};
+use crate::{pulse::OnDisk, storage::Storage};
 
 type Keep = catena_chain::Keep<Replicated>;
 type Checkpoint = catena_chain::Checkpoint<Replicated>;
@@ -131,7 +129,7 @@ impl Keeping {
                 let identity = Identity {
                     generation,
                     replica,
-                    feature_level: FEATURE_LEVEL,
+                    feature_level: LEVEL,
                 };
                 let base = checkpoint.as_ref().map(Checkpoint::end).unwrap_or_default();
                 self.current = Some(Current::new(store, checkpoint));
@@ -163,7 +161,7 @@ impl Keeping {
                 self.change(Change::Rename(Identity {
                     generation,
                     replica,
-                    feature_level: FEATURE_LEVEL,
+                    feature_level: LEVEL,
                 }));
             }
             Keep::Append { store, entries } => {

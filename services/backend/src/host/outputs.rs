@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use catena_chain::{Member, message::ConnectionId};
+use catena_chain::{
+    Member,
+    message::{Alarm, ConnectionId},
+};
 use catena_replicated::{Envelope, Input, Output, ToOrigin};
 use catena_transport::{Dial, DialError, Reach};
 use tracing::{debug, error, info, warn};
@@ -105,7 +108,16 @@ impl<D: Dial, R: Reach> Host<D, R> {
                         .replica
                         .configuration()
                         .map_or(0, |known| known.epoch.0);
-                    error!(shard = %self.shard, epoch, ?alarm, "this must not happen; the replica is to begin anew");
+                    let what = match alarm {
+                        Alarm::BadSnapshot { .. } => {
+                            "what the tail sends of its state cannot be read here: it was damaged on its way, or its backend is of another \
+                             version, from which this one cannot be upgraded; it is asked for again"
+                        }
+                        Alarm::Mismatch { .. } | Alarm::Diverged { .. } => {
+                            "this must not happen; the replica is to begin anew"
+                        }
+                    };
+                    error!(shard = %self.shard, epoch, ?alarm, "{what}");
                     self.beat.alarmed();
                 }
             }

@@ -37,7 +37,7 @@ pub(crate) struct Upstream {
     /// Names the stream; never used twice.
     nonce: u64,
     is_established: bool,
-    said_at: u64,
+    pub said_at: u64,
     pub heard_at: u64,
     acked: Option<(Index, Option<Index>, Index)>,
     /// How far the log is durable on everyone above, as far as the predecessor has told in this epoch; `None`: nobody

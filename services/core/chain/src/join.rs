@@ -413,9 +413,13 @@ impl<M: Machine> Replica<M> {
                 self.state = Some(state);
                 self.begin_store(false, outputs);
             }
-            None => outputs.push(Output::Alarm(Alarm::BadSnapshot {
-                index: decoded.header.end.index,
-            })),
+            None => {
+                let index = decoded.header.end.index;
+                outputs.push(Output::Alarm(Alarm::BadSnapshot { index }));
+                // Another one is asked for when a Tick repeats the Hello: it may well be as bad, and is as large.
+                self.up.said_at = self.now.monotonic;
+                return;
+            }
         }
         self.hello(outputs);
     }

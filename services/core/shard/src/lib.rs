@@ -56,6 +56,6 @@ pub use op::Op;
 pub use query::{Answer, Query};
 pub use saved::{Restore, Saved};
 pub use shard::{Effects, Shard, WORK_PER_APPLY_MAX};
-pub use snapshot::{Frozen, Parts, Unreadable};
+pub use snapshot::{Frozen, LEVEL, Parts, Unreadable};
 pub use stats::Stats;
 pub use switches::Rule;

@@ -17,6 +17,12 @@ use crate::{
     watch::Watching,
 };
 
+/// What a snapshot holds, and what entries do to it, is of this level. Replicas of two levels are never in one chain: one would misread the
+/// state of the other, or do another thing with the same entry `[C-50]`. It rises with each release in which the state has another
+/// form or `apply` does another thing; such a release has to read what is of the level before. 3: parts of
+/// long queues of groups leave memory.
+pub const LEVEL: u32 = 3;
+
 /// Bytes that are no snapshot of this version.
 #[derive(Debug, thiserror::Error)]
 #[error("the snapshot cannot be read: {0}")]

@@ -9,12 +9,10 @@ use catena_chain::{
 };
 use catena_proto::internal::v1 as proto;
 use catena_replicated::{Entry, Envelope, Message};
+use catena_shard::LEVEL;
 use proto::{entry, envelope};
 
 use super::{Malformed, Wire, all, each, link::stamp, narrow, number, required, shard};
-
-/// The format of the states in snapshots. Whoever changes what a shard's state looks like as bytes raises it.
-const SNAPSHOT_FORMAT: u32 = 3;
 
 /// An envelope as it is sent. It is taken, since parts of snapshots are large.
 pub(super) fn envelope(envelope: Envelope) -> proto::Envelope {
@@ -79,7 +77,7 @@ fn message(message: Message) -> envelope::Message {
             bytes,
         } => Sent::SnapshotPart(envelope::SnapshotPart {
             nonce,
-            format: SNAPSHOT_FORMAT,
+            format: LEVEL,
             end: Some(header.end.to_proto()),
             at: header.at.0,
             bytes: header.bytes as u64,
@@ -162,9 +160,9 @@ pub(super) fn received(envelope: proto::Envelope) -> Result<Envelope, Malformed>
 }
 
 fn snapshot_part(part: envelope::SnapshotPart) -> Result<Message, Malformed> {
-    if part.format != SNAPSHOT_FORMAT {
+    if part.format != LEVEL {
         return Err(Malformed {
-            what: "format of the snapshot",
+            what: "level of the snapshot, of which another version is, and which",
         });
     }
     let end = part.offset.checked_add(part.part.len() as u64);

@@ -9,6 +9,7 @@ mod bounds;
 mod connect;
 mod deliver;
 mod identity;
+mod level;
 mod publish;
 mod reborn;
 mod retained;
