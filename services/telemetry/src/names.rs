@@ -67,6 +67,7 @@ metrics! {
     AIO_RETAINED_MESSAGES Gauge "aio_broker_store_retained_messages" "{messages}" ["chain_id", "is_tail"] "Retained messages";
     AIO_RETAINED_BYTES Gauge "aio_broker_store_retained_bytes" "By" ["chain_id", "is_tail"] "Bytes that retained messages weigh";
     AIO_BACKPRESSURE_MEMORY Counter "aio_broker_backpressure_packets_rejected_memory" "{packets}" [] "Publishes that shards refused because their memory was full, of the chains whose tail is here";
+    AIO_BACKPRESSURE_DISK Counter "aio_broker_backpressure_packets_rejected_disk" "{packets}" [] "Publishes that they refused because the disk-backed message buffer was full too, or its disk failed or fell behind";
     AIO_WILL_MESSAGES Gauge "aio_broker_store_will_messages" "{messages}" ["chain_id", "is_tail"] "Wills that wait";
     AIO_WILL_BYTES Gauge "aio_broker_store_will_bytes" "By" ["chain_id", "is_tail"] "Bytes that they weigh";
     AIO_TOTAL_SESSIONS Gauge "aio_broker_total_sessions" "{sessions}" [] "Sessions, with and without a connection, of the chains whose tail is here";

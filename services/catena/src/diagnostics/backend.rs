@@ -20,7 +20,8 @@ pub struct Replicas {
 impl Source for Replicas {
     fn collect(&self, samples: &mut Samples) {
         let buffer = self.cluster.borrow().broker.memory_profile.buffer_bytes();
-        let (mut sessions, mut subscriptions, mut refused, mut spilled) = (0, 0, 0, 0);
+        let (mut sessions, mut subscriptions, mut spilled) = (0, 0, 0);
+        let (mut refused_memory, mut refused_disk) = (0, 0);
         for (shard, measured) in self.pulse.measured() {
             let name = &*shard.0.to_string();
             collect_replica(name, &measured, samples);
@@ -32,7 +33,9 @@ impl Source for Replicas {
                     let counted = &held.counted;
                     let away = counted.persistent_away;
                     sessions += counted.persistent_connected + away + counted.ephemeral;
-                    refused += held.stats.publishes_refused;
+                    let disk = held.stats.publishes_refused_disk;
+                    refused_disk += disk;
+                    refused_memory += held.stats.publishes_refused - disk;
                     for (allowed, count) in [
                         ("true", held.stats.asked_allowed),
                         ("false", held.stats.asked_denied),
@@ -45,7 +48,8 @@ impl Source for Replicas {
         }
         samples.add(&names::AIO_TOTAL_SESSIONS, [], sessions);
         samples.add(&names::AIO_TOTAL_SUBSCRIPTIONS, [], subscriptions);
-        samples.add(&names::AIO_BACKPRESSURE_MEMORY, [], refused);
+        samples.add(&names::AIO_BACKPRESSURE_MEMORY, [], refused_memory);
+        samples.add(&names::AIO_BACKPRESSURE_DISK, [], refused_disk);
         samples.add(&names::AIO_DISK_BUFFER, [], spilled);
         if let Some(storage) = &*self.storage.borrow() {
             collect_storage(storage, samples);

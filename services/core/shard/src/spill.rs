@@ -143,13 +143,21 @@ impl Shard {
 
     /// Whether memory is short, a queue long, and room elsewhere.
     fn is_to_spill(&self) -> bool {
-        !self.spill_paused
-            && !self.long_queues.is_empty()
-            && self.spilled_bytes + PART_BYTES <= self.settings.spill_bytes_max
+        !self.long_queues.is_empty()
+            && self.has_room_elsewhere()
             && (self.switches.part_bytes().is_some()
                 || self
                     .account
                     .is_above(SPILL_PERCENT, self.settings.buffer_bytes))
+    }
+
+    fn has_room_elsewhere(&self) -> bool {
+        !self.spill_paused && self.spilled_bytes + PART_BYTES <= self.settings.spill_bytes_max
+    }
+
+    /// Whether parts may leave memory, and nothing more fits where they go.
+    pub(crate) fn is_full_elsewhere(&self) -> bool {
+        self.settings.spill_bytes_max > 0 && !self.has_room_elsewhere()
     }
 
     /// No queue grows, for publishes are refused, or there was no room before: a job looks what can leave memory.

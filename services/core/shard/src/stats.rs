@@ -12,6 +12,8 @@ pub struct Stats {
     pub publishes: u64,
     /// Publishes refused with 0x97 `[F-63]`.
     pub publishes_refused: u64,
+    /// Of them, those for which the disk of long queues had no room either.
+    pub publishes_refused_disk: u64,
     /// QoS 0 deliveries that found no connection or no room `[F-59]`.
     pub qos0_dropped: u64,
     /// Messages that expired in a queue.

@@ -162,7 +162,7 @@ pub(super) fn received(envelope: proto::Envelope) -> Result<Envelope, Malformed>
 fn snapshot_part(part: envelope::SnapshotPart) -> Result<Message, Malformed> {
     if part.format != LEVEL {
         return Err(Malformed {
-            what: "level of the snapshot, of which another version is, and which",
+            what: "the level of the snapshot (of a backend of another version)",
         });
     }
     let end = part.offset.checked_add(part.part.len() as u64);

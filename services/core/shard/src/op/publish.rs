@@ -51,6 +51,7 @@ impl Shard {
         }
         if self.refuses(publish) {
             self.stats.publishes_refused += 1;
+            self.stats.publishes_refused_disk += u64::from(self.is_full_elsewhere());
             let what = What::Dropped(Why::Refused);
             self.watching.note(message, None, what);
             self.spill_later();

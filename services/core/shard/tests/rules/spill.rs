@@ -158,7 +158,11 @@ fn without_room_elsewhere_publishes_are_refused() {
         (messages - 200..messages).contains(&u64::from(taken)),
         "{taken}"
     );
-    assert!(world.shards[0].stats().spilled_bytes <= 2 * BUFFER);
+    let stats = world.shards[0].stats();
+    assert!(stats.spilled_bytes <= 2 * BUFFER);
+    let refused = 4_000 - u64::from(taken);
+    let counted = (stats.publishes_refused, stats.publishes_refused_disk);
+    assert_eq!(counted, (refused, refused), "the disk is why");
 
     world.apply(0, Input::Command(&Command::PauseSpill(true)));
     assert_eq!(drain(&mut world, &away).len() as u32, taken);
@@ -176,6 +180,20 @@ fn without_room_elsewhere_publishes_are_refused() {
     assert_eq!(fill(&mut world, &publisher, who, 1_000..1_001), 1);
     let session = drain(&mut world, &away);
     assert!(session.len() > 500 && session.is_sorted());
+}
+
+// An operator would look for a larger disk where there is none, or for memory where the disk is full.
+#[test]
+fn a_refusal_without_a_disk_is_not_counted_as_the_disk_s() {
+    let mut world = world(0);
+    let [_away] = away_sessions(&mut world);
+    let publisher = Client::new("p", 1);
+    let who = world.join(&publisher);
+    let taken = fill(&mut world, &publisher, who, 0..1_000) as u64;
+    let stats = world.shards[0].stats();
+    let counted = (stats.publishes_refused, stats.publishes_refused_disk);
+    assert_eq!(counted, (1_000 - taken, 0));
+    assert!(taken < 1_000);
 }
 
 #[derive(Debug)]
