@@ -4,7 +4,7 @@ use crate::{
     clock::Clock,
     commit::Cut,
     configuration::{Beginning, Configuration, ReplicaId},
-    disk::Keep,
+    disk::{Keep, Source},
     hello::{Downstream, Upstream},
     join::Join,
     log::Position,
@@ -71,7 +71,7 @@ impl<M: Machine> Replica<M> {
         self.seat = seat;
         self.role = role;
         self.configuration = Some(configuration);
-        self.up = Upstream::after(&self.up, self.now, self.options.keeps);
+        self.up = Upstream::after(&self.up, self.now);
         self.down = Downstream::waiting(self.now);
         self.join = Join::default();
         self.diverged_at = None;
@@ -110,7 +110,12 @@ impl<M: Machine> Replica<M> {
                 // Under another generation it is another state, whose log begins here.
                 let is_same_line = before == Some(state.generation);
                 self.state = Some(state);
-                return self.begin_store(is_same_line, outputs);
+                let source = if is_same_line {
+                    Source::Disk
+                } else {
+                    Source::Reborn
+                };
+                return self.begin_store(source, outputs);
             }
         }
         if begins || plays_anyway {
@@ -125,7 +130,7 @@ impl<M: Machine> Replica<M> {
                 Clock::starting(self.now),
             );
             self.state = Some(state);
-            self.begin_store(false, outputs);
+            self.begin_store(Source::New, outputs);
         }
     }
 
@@ -147,7 +152,7 @@ impl<M: Machine> Replica<M> {
         if let Some(state) = self.state.take() {
             self.dropped = self.seat;
             if let Some(store) = state.store {
-                let store = store.id();
+                let store = store.id;
                 outputs.push(Output::Keep(Keep::End { store }));
             }
         }

@@ -10,7 +10,8 @@
 //!        └─ 120 ─────► min = 115 ────► min = 115: commit
 //! ```
 //!
-//! A replica that keeps nothing waits for nothing, and tells its successor so.
+//! A replica that keeps nothing waits for nothing, and tells its successor so. That may change while everything runs:
+//! `wanted.rs`.
 //!
 //! [`Input::Durable`]: crate::Input::Durable
 
@@ -26,6 +27,7 @@ use crate::{
     message::{Message, News},
     replica::{Output, Replica, State},
     switches::Rule,
+    wanted::Stage,
 };
 
 /// Names one store of a replica, uniquely in the life of its process: news of an earlier one comes too late.
@@ -43,7 +45,16 @@ pub enum Keep<M: Machine> {
         replica: ReplicaId,
         /// `None`: the state is empty.
         checkpoint: Option<Checkpoint<M>>,
+        /// Of a replica that goes on meanwhile: it is not `complete` before [`Keep::Complete`] `[C-65]`.
+        is_beside: bool,
     },
+    /// The state on the disk counts from now on: `complete`.
+    Complete { store: StoreId },
+    /// Nothing that the disk has of the shard counts any more, whatever it is of, and it goes. [`Input::Forgotten`] answers
+    /// once that is durable `[C-66]`.
+    ///
+    /// [`Input::Forgotten`]: crate::Input::Forgotten
+    Forget { store: StoreId },
     /// What the disk held at the start goes on under another name `[C-63]`; only then is anything of it durable.
     Rename {
         store: StoreId,
@@ -189,19 +200,42 @@ impl<M: Machine> Kept<M> {
 /// The store of a state.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Store {
-    id: StoreId,
+    pub id: StoreId,
+    /// Whether anybody waits for it, and whether its disk counts.
+    pub stage: Stage,
     /// Entries through this one were handed over.
-    handed: Index,
-    /// Everything through this one is durable. 0 until the state is complete on the disk.
-    durable: Index,
+    pub handed: Index,
+    /// Everything through this one is durable. 0 until the snapshot that it begins with is.
+    pub durable: Index,
+    /// When that became durable, in microseconds.
+    pub based_at: Option<u64>,
     /// The disk failed: nothing more becomes durable `[C-64]`.
-    has_failed: bool,
+    pub has_failed: bool,
 }
 
 impl Store {
-    pub fn id(&self) -> StoreId {
-        self.id
+    /// Of a state whose log ends at `end`.
+    pub fn new(id: StoreId, stage: Stage, end: Index) -> Store {
+        Store {
+            id,
+            stage,
+            handed: end,
+            durable: 0,
+            based_at: None,
+            has_failed: false,
+        }
     }
+}
+
+/// Where a state that begins comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// From nowhere, or from another replica.
+    New,
+    /// It is what the disk holds.
+    Disk,
+    /// It came about from what the disk holds, which is another state `[C-64]`.
+    Reborn,
 }
 
 /// What a replica knows of disks.
@@ -210,18 +244,28 @@ pub(crate) struct Disk<M: Machine> {
     /// What the disk held when the process began, until it is gone on from or is of no use any more.
     kept: Option<Kept<M>>,
     last_store: StoreId,
-}
-
-impl<M: Machine> Default for Disk<M> {
-    fn default() -> Self {
-        Disk {
-            kept: None,
-            last_store: StoreId(0),
-        }
-    }
+    /// Whether anything is to be kept.
+    pub is_wanted: bool,
+    /// When what the disk did not do is tried again, in microseconds.
+    pub next_try: u64,
 }
 
 impl<M: Machine> Disk<M> {
+    pub fn new(is_wanted: bool) -> Self {
+        Disk {
+            kept: None,
+            last_store: StoreId(0),
+            is_wanted,
+            next_try: 0,
+        }
+    }
+
+    /// A name for another store.
+    pub fn new_store(&mut self) -> StoreId {
+        self.last_store.0 += 1;
+        self.last_store
+    }
+
     /// What the disk held, while it may still be gone on from.
     pub fn kept(&self) -> Option<&Kept<M>> {
         self.kept.as_ref()
@@ -259,38 +303,61 @@ impl<M: Machine> Replica<M> {
     }
 
     /// A state has begun: from now on it is kept, if anything is.
-    pub(crate) fn begin_store(&mut self, is_kept: bool, outputs: &mut Vec<Output<M>>) {
-        let (true, Some(seat), Some(state)) = (self.options.keeps, self.seat, self.state.as_mut())
-        else {
+    pub(crate) fn begin_store(&mut self, source: Source, outputs: &mut Vec<Output<M>>) {
+        let (Some(replica), Some(state)) = (self.seat, self.state.as_mut()) else {
             return;
         };
-        self.disk.kept = None;
-        self.disk.last_store.0 += 1;
-        let (store, generation) = (self.disk.last_store, state.generation);
-        state.store = Some(Store {
-            id: store,
-            handed: state.log.last(),
-            durable: 0,
-            has_failed: false,
-        });
-        let end = state.log.end();
-        outputs.push(Output::Keep(if is_kept {
-            Keep::Rename {
+        let is_of_no_use = self.disk.kept.take().is_some();
+        let end = state.log.last();
+        if !self.disk.is_wanted {
+            if source != Source::New {
+                // The disk counts until it has forgotten: so it bounds what is committed until then [C-66].
+                let store = self.disk.new_store();
+                state.store = Some(Store {
+                    durable: end,
+                    ..Store::new(store, Stage::Ending, end)
+                });
+                outputs.push(Output::Keep(Keep::Forget { store }));
+            } else if is_of_no_use {
+                let store = self.disk.new_store();
+                outputs.push(Output::Keep(Keep::Forget { store }));
+            }
+            return;
+        }
+        let (store, generation) = (self.disk.new_store(), state.generation);
+        state.store = Some(Store::new(store, Stage::Counting, end));
+        if source == Source::Disk {
+            outputs.push(Output::Keep(Keep::Rename {
                 store,
                 generation,
-                replica: seat,
-            }
+                replica,
+            }));
         } else {
-            Keep::Begin {
-                store,
-                generation,
-                replica: seat,
-                checkpoint: (end.index > 0).then(|| Checkpoint {
-                    end,
-                    at: state.clock.time(self.now),
-                    frozen: state.machine.freeze(),
-                }),
-            }
+            self.begin_on_disk(store, false, outputs);
+        }
+    }
+
+    /// The present state is to be begun on the disk.
+    pub(crate) fn begin_on_disk(
+        &mut self,
+        store: StoreId,
+        is_beside: bool,
+        outputs: &mut Vec<Output<M>>,
+    ) {
+        let (Some(replica), Some(state)) = (self.seat, self.state.as_ref()) else {
+            return;
+        };
+        let end = state.log.end();
+        outputs.push(Output::Keep(Keep::Begin {
+            store,
+            generation: state.generation,
+            replica,
+            checkpoint: (end.index > 0).then(|| Checkpoint {
+                end,
+                at: state.clock.time(self.now),
+                frozen: state.machine.freeze(),
+            }),
+            is_beside,
         }));
     }
 
@@ -311,7 +378,8 @@ impl<M: Machine> Replica<M> {
         let Some(state) = &mut self.state else {
             return;
         };
-        let Some(store) = state.store.as_mut().filter(|store| !store.has_failed) else {
+        let takes = |store: &&mut Store| !store.has_failed && store.stage != Stage::Ending;
+        let Some(store) = state.store.as_mut().filter(takes) else {
             return;
         };
         let entries: Vec<_> = state.log.after_with_digests(store.handed).collect();
@@ -324,21 +392,16 @@ impl<M: Machine> Replica<M> {
     }
 
     /// The host tells how far its disk has come.
-    pub(crate) fn durable(&mut self, id: StoreId, through: Index) {
+    pub(crate) fn durable(&mut self, id: StoreId, through: Index, outputs: &mut Vec<Output<M>>) {
+        let now = self.now.monotonic;
         if let Some(store) = self.store_mut(id).filter(|store| !store.has_failed) {
             store.durable = store.durable.max(through.min(store.handed));
+            store.based_at.get_or_insert(now);
+            self.tend_store(outputs);
         }
     }
 
-    /// The disk failed, or is full: we are of no use any more, and say so until somebody takes our place `[C-64]`.
-    pub(crate) fn store_failed(&mut self, id: StoreId) {
-        if let Some(store) = self.store_mut(id) {
-            store.has_failed = true;
-            self.next_report = 0;
-        }
-    }
-
-    fn store_mut(&mut self, id: StoreId) -> Option<&mut Store> {
+    pub(crate) fn store_mut(&mut self, id: StoreId) -> Option<&mut Store> {
         let store = self.state.as_mut()?.store.as_mut();
         store.filter(|store| store.id == id)
     }
@@ -352,10 +415,8 @@ impl<M: Machine> Replica<M> {
     /// How far our own log is durable; `None`: we keep none, and nobody is to wait for us.
     fn own_durable(&self) -> Option<Index> {
         let store = self.state.as_ref()?.store?;
-        self.options
-            .switches
-            .keep(Rule::C62)
-            .then_some(store.durable)
+        let is_waited_for = store.stage != Stage::Beside;
+        (self.options.switches.keep(Rule::C62) && is_waited_for).then_some(store.durable)
     }
 
     /// How far everyone from the head down to us who keeps anything has it on disk; `None`: nobody does `[C-62]`.
@@ -371,25 +432,23 @@ impl<M: Machine> Replica<M> {
         self.own_durable().filter(|_| self.role.is_learner)
     }
 
-    /// Tells the successor that more is durable than it knows.
+    /// Tells the successor that more is durable than it knows, or that nobody has to wait any more.
     pub(crate) fn tell_durable(&mut self, outputs: &mut Vec<Output<M>>) {
-        let Some(through) = self.durable_through() else {
+        let through = self.durable_through();
+        if !self.down.is_news(through) {
             return;
-        };
+        }
         let (false, Some(nonce), Some(successor)) =
             (self.role.is_tail, self.down.nonce(), self.role.successor)
         else {
             return;
         };
-        if self.down.durable_told >= through {
-            return;
-        }
         self.down.said(through, self.now);
         let append = Message::Append {
             nonce,
             entries: Vec::new(),
             last: self.down.sent(),
-            durable: Some(through),
+            durable: through,
         };
         self.send(successor, append, outputs);
     }

@@ -47,11 +47,11 @@ pub(crate) struct Upstream {
 
 impl Upstream {
     /// Nothing has come from the predecessor of a new epoch.
-    pub fn after(before: &Upstream, now: Now, keeps: bool) -> Upstream {
-        let waits = keeps || before.above.is_some();
+    pub fn after(before: &Upstream, now: Now) -> Upstream {
         Upstream {
             nonce: before.nonce,
-            above: waits.then_some(0),
+            // Who was told last that nobody waits, has nothing that anybody above now has to have on disk [C-65].
+            above: before.above.map(|_| 0),
             heard_at: now.monotonic,
             ..Upstream::default()
         }
@@ -72,8 +72,8 @@ pub(crate) struct Downstream {
     progressed_at: u64,
     said_at: u64,
     pub heard_at: u64,
-    /// How far it was told that the log is durable.
-    pub durable_told: Index,
+    /// How far it was told that the log is durable; `None`: that nobody above keeps anything.
+    durable_told: Option<Index>,
 }
 
 impl Downstream {
@@ -111,8 +111,16 @@ impl Downstream {
         self.acked.min(self.durable.unwrap_or(self.acked))
     }
 
+    /// Whether it is worth a message of its own that all through `durable` is.
+    pub fn is_news(&self, durable: Option<Index>) -> bool {
+        match durable {
+            Some(through) => through > self.durable_told.unwrap_or(0),
+            None => self.durable_told.is_some(),
+        }
+    }
+
     /// The successor was told that all through `durable` is.
-    pub fn said(&mut self, durable: Index, now: Now) {
+    pub fn said(&mut self, durable: Option<Index>, now: Now) {
         self.durable_told = durable;
         self.said_at = now.monotonic;
     }
@@ -200,7 +208,7 @@ impl<M: Machine> Replica<M> {
         self.join.installed();
         self.progress_from_below(told.0, told.1);
         let durable = self.durable_through();
-        self.down.durable_told = durable.unwrap_or(0);
+        self.down.durable_told = durable;
         let empty = Message::Append {
             nonce,
             entries: Vec::new(),
@@ -314,7 +322,7 @@ impl<M: Machine> Replica<M> {
                 break;
             }
             self.down.sent += entries.len() as u64;
-            self.down.said(durable.unwrap_or(0), self.now);
+            self.down.said(durable, self.now);
             messages.push(Message::Append {
                 nonce,
                 entries,
@@ -375,7 +383,7 @@ impl<M: Machine> Replica<M> {
             && let (Some(nonce), Some(successor)) = (self.down.nonce, self.role.successor)
         {
             let durable = self.durable_through();
-            self.down.said(durable.unwrap_or(0), self.now);
+            self.down.said(durable, self.now);
             let append = Message::Append {
                 nonce,
                 entries: Vec::new(),

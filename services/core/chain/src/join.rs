@@ -11,6 +11,7 @@
 use crate::{
     clock::Clock,
     configuration::Epoch,
+    disk::Source,
     entry::Stamp,
     log::Position,
     machine::Machine,
@@ -406,12 +407,12 @@ impl<M: Machine> Replica<M> {
                 let clock = Clock::resuming(decoded.header.at, self.now);
                 let generation = configuration.generation;
                 let mut state = State::new(generation, machine, decoded.header.end, clock);
-                if self.options.keeps || self.up.above.is_some() {
-                    // It is the state that the tail had applied: that is committed once it is durable [C-62].
-                    state.commit = 0;
-                }
+                // It is the state that the tail had applied: that is committed once it is durable above, or the tail has said
+                // since that nobody waits for that [C-62] [C-65].
+                state.commit = 0;
+                self.up.above = Some(0);
                 self.state = Some(state);
-                self.begin_store(false, outputs);
+                self.begin_store(Source::New, outputs);
             }
             None => {
                 let index = decoded.header.end.index;

@@ -1,7 +1,7 @@
 //! One replica's part in chain replication: messages in, messages out.
 //!
 //! Pure: no IO, no clock, no randomness; time comes with each input. Generic over the state machine that is replicated
-//! ([`Machine`]). The rules of chains and links are numbered `[C-1]` to `[C-64]`, and named where the code keeps them.
+//! ([`Machine`]). The rules of chains and links are numbered `[C-1]` to `[C-66]`, and named where the code keeps them.
 //!
 //! ```text
 //!  origin ──ops──► head ──entries──► ... ──entries──► tail ──effects──► origin
@@ -10,7 +10,8 @@
 //!
 //! Start reading at [`Replica::step`], then [`configuration`]; the gateway's side of a link is [`Uplink`].
 //!
-//! What is on disk, and when an entry counts because of it, is in [`disk`].
+//! What is on disk, and when an entry counts because of it, is in [`disk`]; how that begins and ends while everything runs, in
+//! `wanted.rs`.
 
 mod adopt;
 pub mod clock;
@@ -36,6 +37,7 @@ pub mod snapshot;
 mod status;
 pub mod switches;
 pub mod uplink;
+mod wanted;
 
 pub use clock::Now;
 pub use command::{CommandId, NotTaken};

@@ -46,7 +46,8 @@ pub struct Options {
     /// Whether snapshots are made and read elsewhere ([`Output::Encode`], [`Output::Decode`]), not in the step that needs
     /// them.
     pub offloads_snapshots: bool,
-    /// Whether entries count only once they are durable here ([`Output::Keep`], [`Input::Durable`]) `[C-62]`.
+    /// Whether entries count only once they are durable here ([`Output::Keep`], [`Input::Durable`]) `[C-62]`; until
+    /// [`Input::Keeps`] says something else.
     pub keeps: bool,
     pub switches: Switches,
 }
@@ -101,10 +102,15 @@ pub enum Input<M: Machine> {
     Encoded(Encoded),
     /// Answers [`Output::Decode`].
     Decoded(Decoded<M>),
-    /// Entries of this store are durable through this one, and the state is complete on the disk `[C-61]`.
+    /// Whether anything is to be kept from now on `[C-65]` `[C-66]`.
+    Keeps { is_wanted: bool },
+    /// Entries of this store are durable through this one, and so is all before them; and the state is complete on the disk, unless
+    /// it is to wait for [`Keep::Complete`] `[C-61]`.
     Durable { store: StoreId, through: Index },
     /// Nothing more becomes durable in this store `[C-64]`.
     DiskFailed { store: StoreId },
+    /// Answers [`Keep::Forget`].
+    Forgotten { store: StoreId },
     /// Time goes on; at least ten times in a time-out.
     Tick,
 }
@@ -258,7 +264,7 @@ impl<M: Machine> Replica<M> {
             down: Downstream::default(),
             join: Join::default(),
             install: Install::default(),
-            disk: Disk::default(),
+            disk: Disk::new(options.keeps),
             links: Links::default(),
             commands: Commands::default(),
             peers: Peers::default(),
@@ -306,8 +312,10 @@ impl<M: Machine> Replica<M> {
             Input::ControlPlane { is_reachable } => self.is_control_plane_reachable = is_reachable,
             Input::Encoded(encoded) => self.snapshot_encoded(encoded, outputs),
             Input::Decoded(decoded) => self.snapshot_decoded(decoded, outputs),
-            Input::Durable { store, through } => self.durable(store, through),
-            Input::DiskFailed { store } => self.store_failed(store),
+            Input::Keeps { is_wanted } => self.keeps(is_wanted, outputs),
+            Input::Durable { store, through } => self.durable(store, through, outputs),
+            Input::DiskFailed { store } => self.store_failed(store, outputs),
+            Input::Forgotten { store } => self.forgotten(store, outputs),
             Input::Tick => self.tick(outputs),
         }
     }
@@ -339,6 +347,7 @@ impl<M: Machine> Replica<M> {
         }
         self.keep_alive(outputs);
         self.tend_learner_on_tick(outputs);
+        self.tend_store(outputs);
         self.report_on_tick(outputs);
     }
 

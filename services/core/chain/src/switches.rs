@@ -42,6 +42,10 @@ pub enum Rule {
     C43,
     /// An entry counts before it is durable.
     C62,
+    /// A store that is begun beside counts as soon as its snapshot is there.
+    C65,
+    /// Nobody waits until a disk has forgotten.
+    C66,
 }
 
 /// Which rules hold: all, unless a test says otherwise.

@@ -1,13 +1,14 @@
 //! When an entry counts because it is on disk, and how a chain goes on from there `[C-61]` to `[C-64]`.
 
 mod tally;
+mod wanted;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use catena_chain::{
     Beginning, Checkpoint, CommandId, Configuration, Entry, Epoch, Generation, Incarnation, Input,
     Keep, Kept, Member, NotKept, Now, Options, Output, Replica, ReplicaId, StoreId,
-    message::{ConnectionId, FromOrigin, Lane, News, ToOrigin},
+    message::{ConnectionId, FromOrigin, Lane, Message, News, ToOrigin},
 };
 use catena_link::Batch;
 use catena_slots::ShardId;
@@ -45,6 +46,8 @@ struct Chain {
     reports: Vec<(usize, News)>,
     /// Messages to this one are lost.
     cut: Option<usize>,
+    /// What predecessors say of entries is lost.
+    lose_appends: bool,
 }
 
 impl Chain {
@@ -67,13 +70,14 @@ impl Chain {
             answers: BTreeMap::new(),
             reports: Vec::new(),
             cut: None,
+            lose_appends: false,
         }
     }
 
     /// A chain of all of them, each of which joined behind the one before, with everything durable.
     fn whole(keeps: &[bool]) -> Chain {
         let mut chain = Chain::new(keeps);
-        let mut configuration = Configuration::founded(SHARD, Epoch(1), Generation(1), member(0));
+        let mut configuration = chain.founded();
         chain.tell(&configuration);
         chain.sync(HEAD);
         for number in 1..keeps.len() {
@@ -87,6 +91,25 @@ impl Chain {
             chain.tell(&configuration);
         }
         chain
+    }
+
+    fn founded(&self) -> Configuration {
+        Configuration::founded(SHARD, Epoch(1), Generation(1), member(0))
+    }
+
+    /// With the second replica as its learner.
+    fn joined(&self, mut configuration: Configuration) -> Configuration {
+        configuration.epoch = configuration.epoch.next();
+        configuration.learner = Some(member(TAIL));
+        configuration.joined = configuration.epoch;
+        configuration
+    }
+
+    /// With its learner as the tail.
+    fn promoted(&self, mut configuration: Configuration) -> Configuration {
+        configuration.epoch = configuration.epoch.next();
+        configuration.chain.extend(configuration.learner.take());
+        configuration
     }
 
     fn tell(&mut self, configuration: &Configuration) {
@@ -106,7 +129,8 @@ impl Chain {
                 match output {
                     Output::Send { to, envelope } => {
                         let to = (to.incarnation.0 - 101) as usize;
-                        if self.cut != Some(to) {
+                        let is_append = matches!(envelope.message, Message::Append { .. });
+                        if self.cut != Some(to) && !(self.lose_appends && is_append) {
                             queue.push((to, Input::Message(envelope)));
                         }
                     }
@@ -132,10 +156,14 @@ impl Chain {
         let disk = &mut self.disks[number];
         match keep {
             Keep::Begin {
-                store, checkpoint, ..
+                store,
+                checkpoint,
+                is_beside,
+                ..
             } => {
                 disk.store = store;
-                disk.began.push("begin".to_owned());
+                let how = if is_beside { "begin beside" } else { "begin" };
+                disk.began.push(how.to_owned());
                 disk.entries.clear();
                 disk.checkpoint = checkpoint.map(|kept| (kept.end(), bytes_of(kept)));
             }
@@ -146,6 +174,14 @@ impl Chain {
             Keep::Append { store, entries } => {
                 assert_eq!(store, disk.store);
                 disk.entries.extend(entries);
+            }
+            Keep::Complete { store } => {
+                assert_eq!(store, disk.store);
+                disk.began.push("complete".to_owned());
+            }
+            Keep::Forget { store } => {
+                disk.store = store;
+                disk.began.push("forget".to_owned());
             }
             Keep::End { store } => {
                 assert_eq!(store, disk.store);
