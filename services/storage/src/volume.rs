@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A new state is made beside the old one and takes the next number with one rename: from then on the old one is aside
-//! `[C-3]` `[C-61]`.
+//! `[C-3]` `[C-61]`. One that is to be forgotten loses its number with one rename `[C-66]`.
 
 use std::{
     any::Any,
@@ -33,6 +33,8 @@ use crate::{
 /// States kept aside for one shard; the oldest goes when there are more.
 const ASIDES_MAX: usize = 4;
 const NEW: &str = "new";
+/// What is to be removed, and counts no more.
+const GONE: &str = "gone";
 
 /// A node's data directory; clones are of the same.
 #[derive(Debug, Clone)]
@@ -188,6 +190,7 @@ impl Volume {
         let number = numbers.last().copied().unwrap_or(0) + 1;
         let new = directory.join(NEW);
         self.remove_state(&new)?;
+        self.remove_state(&directory.join(GONE))?;
         disk.make_directory(&new)?;
         let meta = Meta {
             generation: identity.generation,
@@ -262,6 +265,33 @@ impl Volume {
         numbers.pop();
         for number in numbers {
             self.remove_state(&directory.join(number.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Nothing that is on disk of a shard counts any more, once this has returned: durably. No [`State`] of it may be in use. When
+    /// it ends on the way, the state that counts is there as it was, or gone: none that was kept aside takes its place `[C-66]`.
+    ///
+    /// # Errors
+    /// What the disk says: then it may count or not.
+    pub fn forget(&self, shard: ShardId) -> Result<(), Failure> {
+        let directory = self.directory(shard);
+        let failed = |error: io::Error| Failure::io("forget what is in", &directory, &error);
+        let Some(newest) = self.numbers(shard).map_err(failed)?.pop() else {
+            return Ok(());
+        };
+        let gone = directory.join(GONE);
+        self.remove_asides(shard).map_err(failed)?;
+        self.remove_state(&gone).map_err(failed)?;
+        self.shared.sync_names(&directory)?;
+        let disk = &*self.shared.disk;
+        let newest = directory.join(newest.to_string());
+        disk.rename(&newest, &gone).map_err(failed)?;
+        self.shared.sync_names(&directory)?;
+        // What is left counts for nothing, and goes with the next state if it does not now.
+        let removed = self.remove_state(&gone);
+        if let Err(error) = removed.and_then(|()| disk.remove_directory(&directory)) {
+            tracing::warn!(%shard, %error, "what was kept of a shard counts no more, and cannot be removed now");
         }
         Ok(())
     }
