@@ -25,7 +25,7 @@ use crate::{
     limits::{ARRIVALS, FROM_ORIGIN_MESSAGES, NEWS, STREAM_ENVELOPES, TO_ORIGIN_MESSAGES},
     pulse::Pulse,
     spill::Spill,
-    storage::Storage,
+    storage::ToKeep,
     voice::Voice,
 };
 
@@ -45,8 +45,8 @@ pub struct Options {
     pub spill: Spill,
     /// Where heartbeats read what shards say of themselves.
     pub pulse: Pulse,
-    /// Where replicas keep what they hold; `None`: in memory alone.
-    pub storage: Option<Storage>,
+    /// Whether replicas keep what they hold, and where.
+    pub to_keep: watch::Receiver<ToKeep>,
 }
 
 /// The way in, for servers and for others in this process. Cheap to clone.
@@ -67,7 +67,7 @@ pub struct Shards {
     voice: Arc<dyn Voice>,
     spill: Spill,
     pulse: Pulse,
-    storage: Option<Storage>,
+    to_keep: watch::Receiver<ToKeep>,
 }
 
 /// Somebody reaches a shard.
@@ -94,7 +94,7 @@ impl Backend {
                     voice: options.voice.clone(),
                     spill: options.spill.clone(),
                     pulse: options.pulse.clone(),
-                    storage: options.storage.clone(),
+                    to_keep: options.to_keep.clone(),
                 };
                 (sender, shards)
             })
@@ -159,6 +159,7 @@ impl Shards {
         };
         self.cluster.mark_changed();
         let (mut is_told, mut is_heard, mut is_asked) = (true, true, true);
+        let mut may_change = true;
         loop {
             tokio::select! {
                 changed = self.cluster.changed(), if is_told => {
@@ -172,6 +173,13 @@ impl Shards {
                     let is_reachable = *self.heard.borrow_and_update();
                     for host in running.news.values() {
                         let _ = host.send(News::ControlPlane { is_reachable }).await;
+                    }
+                }
+                changed = self.to_keep.changed(), if may_change => {
+                    may_change = changed.is_ok();
+                    let to_keep = self.to_keep.borrow_and_update().clone();
+                    for host in running.news.values() {
+                        let _ = host.send(News::ToKeep(to_keep.clone())).await;
                     }
                 }
                 arrival = self.arrivals.recv(), if is_asked => match arrival {
@@ -235,7 +243,7 @@ impl Shards {
             beat: self.pulse.add(shard),
             tracing: self.pulse.tracing(),
             voice: self.voice.clone(),
-            storage: self.storage.clone(),
+            to_keep: self.to_keep.borrow().clone(),
             spill: self.spill.clone(),
             dial: running.dial.clone(),
             reach: running.reach.clone(),

@@ -44,7 +44,7 @@ use crate::{
     pulse::Beat,
     ready::{Key, Ready},
     spill::Spill,
-    storage::Storage,
+    storage::ToKeep,
     stream::Stream,
     tracer::Tracer,
     voice::Voice,
@@ -60,6 +60,8 @@ const TOLD_AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) enum News {
     Cluster(Arc<Cluster>),
+    /// Whether anything is kept from now on.
+    ToKeep(ToKeep),
     /// Whether the control plane hears us.
     ControlPlane {
         is_reachable: bool,
@@ -86,8 +88,7 @@ pub(crate) struct Parts<D, R> {
     pub beat: Arc<Beat>,
     pub tracing: Tracing,
     pub voice: Arc<dyn Voice>,
-    /// `None`: nothing is kept.
-    pub storage: Option<Storage>,
+    pub to_keep: ToKeep,
     pub dial: D,
     pub reach: R,
 }
@@ -117,7 +118,10 @@ pub(crate) struct Host<D: Dial, R: Reach> {
     /// One was begun in this turn.
     is_offloading: bool,
     inquiries: Inquiries,
+    /// `None`: there is no data directory.
     keeping: Option<Keeping>,
+    /// When entries are to count that are kept.
+    sync: Sync,
     /// Entries that were on the disk at the start: what they brought, and the settings do not keep, is still to be dropped.
     kept_through: Option<(u64, Option<Instant>)>,
     /// How many members a chain is to have.
@@ -164,20 +168,20 @@ impl<D: Dial, R: Reach> Host<D, R> {
         let options = Options {
             timeout_micros: parts.timeout.as_micros() as u64,
             offloads_snapshots: true,
-            keeps: parts.storage.is_some(),
+            keeps: parts.to_keep.storage.is_some() && parts.to_keep.is_wanted,
             ..Options::default()
         };
         let started = Instant::now();
         let tick_every = parts.timeout / TICKS_PER_TIMEOUT;
         let mut replica = Replica::new(parts.shard, parts.me, options);
         let mut kept_through = None;
-        let keeping = parts.storage.map(|storage| {
+        let keeping = parts.to_keep.storage.map(|storage| {
             let found = storage.take(parts.shard).map(|recovered| {
                 kept_through = Some((recovered.kept.machine().shard().sequence(), None));
                 replica.keep(recovered.kept);
                 recovered.state
             });
-            Keeping::new(parts.shard, storage, found)
+            Keeping::new(parts.shard, storage, Sync::Always, found)
         });
         Host {
             shard: parts.shard,
@@ -199,6 +203,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
             is_offloading: false,
             inquiries: Inquiries::default(),
             keeping,
+            sync: Sync::Always,
             kept_through,
             redundancy: usize::MAX,
             to_send: ToSend::default(),
@@ -283,6 +288,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
     fn take_news(&mut self, news: News) {
         match news {
             News::Cluster(cluster) => self.take_cluster(&cluster),
+            News::ToKeep(to_keep) => self.take_to_keep(to_keep),
             News::ControlPlane { is_reachable } => {
                 self.handle(Input::ControlPlane { is_reachable })
             }
@@ -317,12 +323,14 @@ impl<D: Dial, R: Reach> Host<D, R> {
 
     /// Tells the replica what is new.
     fn take_cluster(&mut self, cluster: &Cluster) {
-        if let (Some(keeping), Some(persistence)) = (&mut self.keeping, &cluster.broker.persistence)
-        {
-            keeping.follow(match persistence.sync {
+        if let Some(persistence) = &cluster.broker.persistence {
+            self.sync = match persistence.sync {
                 SyncMode::Always => Sync::Always,
                 SyncMode::Interval => Sync::Interval,
-            });
+            };
+        }
+        if let Some(keeping) = &mut self.keeping {
+            keeping.follow(self.sync);
         }
         let chain = &cluster.broker.cardinality.backend_chain;
         self.redundancy = usize::from(chain.redundancy_factor);

@@ -5,13 +5,14 @@
 //!
 //! ```no_run
 //! # use std::{num::NonZeroUsize, sync::Arc};
-//! # use catena_backend::{Backend, Options, Pulse, Spill, Voice};
+//! # use catena_backend::{Backend, Options, Pulse, Spill, ToKeep, Voice};
 //! # use catena_chain::Incarnation;
 //! # use catena_membership::Cluster;
 //! # use catena_transport::Local;
 //! # fn start(me: Incarnation, voice: Arc<dyn Voice>) {
 //! let (cluster, told) = tokio::sync::watch::channel(Arc::new(Cluster::default()));
 //! let (heard, is_heard) = tokio::sync::watch::channel(true);
+//! let (keep, to_keep) = tokio::sync::watch::channel(ToKeep::default());
 //! let (backend, threads) = Backend::new(Options {
 //!     me,
 //!     threads: NonZeroUsize::MIN,
@@ -20,7 +21,7 @@
 //!     voice,
 //!     spill: Spill::new("/var/lib/catena/buffer".as_ref()).unwrap(),
 //!     pulse: Pulse::default(),
-//!     storage: None,
+//!     to_keep,
 //! });
 //! let local = Local::default();
 //! local.add(me, backend);
@@ -31,7 +32,7 @@
 //!         shards.run(local.clone(), local)
 //!     });
 //! }
-//! # drop((cluster, heard));
+//! # drop((cluster, heard, keep));
 //! # }
 //! ```
 //!
@@ -58,5 +59,5 @@ mod voice;
 pub use backend::{Backend, Options, Shards};
 pub use pulse::{Counts, Held, Measured, OnDisk, Pulse};
 pub use spill::Spill;
-pub use storage::{Storage, StorageError, StorageOptions};
+pub use storage::{Storage, StorageError, StorageOptions, ToKeep};
 pub use voice::Voice;

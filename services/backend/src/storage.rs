@@ -78,6 +78,14 @@ pub enum StorageError {
     Thread(#[source] io::Error),
 }
 
+/// Whether anything is to be kept, and where: it may change while everything runs.
+#[derive(Debug, Clone, Default)]
+pub struct ToKeep {
+    /// Once it is open. What it has of shards counts at a start, whether anything is to be kept from then on or not.
+    pub storage: Option<Storage>,
+    pub is_wanted: bool,
+}
+
 /// The data directory of a process. Clones are of the same.
 #[derive(Clone)]
 pub struct Storage {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::Context;
-use catena_backend::{Backend, Options, Pulse, Shards, Spill, Storage};
+use catena_backend::{Backend, Options, Pulse, Shards, Spill, Storage, ToKeep};
 use catena_chain::Incarnation;
 use catena_membership::{Cluster, ControlPlane, NodeRegistration, process_token};
 use catena_pki::Role;
@@ -39,7 +39,7 @@ use crate::{
     },
     internal_tls::Entered,
     relay::relay,
-    storage::{self, Followed},
+    storage::{Followed, Place},
 };
 
 /// How long the process waits to be in no chain when it is told to end.
@@ -82,7 +82,7 @@ async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<Exi
         return Ok(ExitCode::SUCCESS);
     };
     let spill = buffer::open(&settings.buffer_dir)?;
-    let (storage, me) = tokio::select! {
+    let (to_keep, me) = tokio::select! {
         begun = begin(&control_plane, &settings, &spill) => begun?,
         signal = signals.next() => {
             info!(signal, "stopped before it was registered");
@@ -106,7 +106,7 @@ async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<Exi
     diagnostics.registry.add(Replicas {
         pulse: pulse.clone(),
         cluster: cluster.clone(),
-        storage: watch::channel(storage.clone()).1,
+        to_keep: to_keep.clone(),
         spill: spill.clone(),
     });
     watch_readiness(health.clone(), me, pulse.clone(), cluster.clone());
@@ -118,7 +118,7 @@ async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<Exi
         voice,
         spill,
         pulse: pulse.clone(),
-        storage,
+        to_keep,
     });
     announce(&settings)?;
     let (stop, stopped) = shutdown::shutdown();
@@ -164,56 +164,60 @@ async fn run_until_stopped(settings: Settings, logs: Logs) -> anyhow::Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits for the first news of the cluster, opens the data directory and registers; `None` for the first: nothing is to be kept.
+/// Waits for the first news of the cluster, opens the data directory and registers; comes back with what is to be kept, which follows
+/// the Broker.
 async fn begin(
     control_plane: &ControlPlane,
     settings: &Settings,
     spill: &Spill,
-) -> anyhow::Result<(Option<Storage>, Incarnation)> {
+) -> anyhow::Result<(watch::Receiver<ToKeep>, Incarnation)> {
     // What is found on the disk is told at the registration; how it is kept, the Broker says. While a cluster begins there is none:
     // the layout is made from it, and comes after.
     let mut watch = control_plane.watch();
     let is_laid_out = |cluster: &Arc<Cluster>| cluster.layout.is_some();
     let cluster = watch.wait_for(is_laid_out).await?.clone();
     spill.set_max(cluster.spill_bytes());
-    let storage = open_storage(&cluster, watch, settings, spill).await?;
+    let place = Place {
+        data_dir: settings.membership.data_dir().to_owned(),
+        secrets: Secrets::open(settings.secrets_dir.clone()),
+        spill: spill.clone(),
+        has_neighbours: true,
+    };
+    let to_keep = open_storage(&cluster, &place).await?;
     let registration = NodeRegistration {
         name: settings.name.clone(),
         zone: settings.zone.clone(),
         addresses: settings.addresses.clone(),
         process: process_token(),
-        kept: storage.as_ref().map(Storage::kept).unwrap_or_default(),
+        kept: (to_keep.storage.as_ref())
+            .map(Storage::kept)
+            .unwrap_or_default(),
     };
     let me = control_plane.register_node(registration).await;
-    Ok((storage, me))
-}
-
-async fn open_storage(
-    cluster: &Cluster,
-    told: watch::Receiver<Arc<Cluster>>,
-    settings: &Settings,
-    spill: &Spill,
-) -> anyhow::Result<Option<Storage>> {
-    let Some(persistence) = &cluster.broker.persistence else {
-        return Ok(None);
-    };
-    let secrets = Secrets::open(settings.secrets_dir.clone());
-    let storage = storage::open(storage::Wanted {
-        data_dir: settings.membership.data_dir(),
-        persistence: Some(persistence),
-        secrets: &secrets,
-        spill: spill.clone(),
-        has_neighbours: true,
-    })
-    .await?;
+    let to_keep = watch::Sender::new(to_keep);
+    let told = to_keep.subscribe();
     let followed = Followed {
-        storage: storage.clone(),
-        data_dir: settings.membership.data_dir().to_owned(),
-        secrets,
-        cluster: told,
+        place,
+        cluster: watch,
+        to_keep,
     };
     tokio::spawn(followed.follow());
-    Ok(Some(storage))
+    Ok((told, me))
+}
+
+/// What was kept before counts, whatever the Broker says now: the empty start of a shard has to be proved by what is on the disk `[C-14]`.
+async fn open_storage(cluster: &Cluster, place: &Place) -> anyhow::Result<ToKeep> {
+    let persistence = cluster.broker.persistence.as_ref();
+    let is_wanted = persistence.is_some();
+    let storage = match (is_wanted, place.is_used()) {
+        (true, _) => Some(place.open(persistence).await?),
+        (false, true) => Some(place.open(None).await.context(
+            "the Broker says nothing of persistence any more, and what was kept before is to be read for the last time: apply its \
+             persistence as it was, or take the data directory away if the other nodes have everything",
+        )?),
+        (false, false) => None,
+    };
+    Ok(ToKeep { storage, is_wanted })
 }
 
 /// How a thread is reached, and reaches others.

@@ -98,7 +98,7 @@ async fn run_until_stopped(
     registry.add(Replicas {
         pulse: members.pulse.clone(),
         cluster: members.cluster.clone(),
-        storage: members.storage.clone(),
+        to_keep: members.to_keep.clone(),
         spill: members.spill.clone(),
     });
     let (me, pulse) = (members.node, members.pulse.clone());

@@ -3,11 +3,12 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context;
 use catena_backend::{
-    Spill, Storage, StorageOptions,
+    Spill, Storage, StorageOptions, ToKeep,
     storage::{Key, Keys, existing_key, generated_key},
 };
 use catena_membership::Cluster;
@@ -23,63 +24,76 @@ use tracing::{info, warn};
 const DIRECTORY: &str = "shards";
 /// The key that counts, in the secret that `persistence.encryption.keySecretRef` names; all others are older ones.
 const KEY: &str = "key";
+/// What came to nothing is tried again after this time.
+const RETRY: Duration = Duration::from_secs(10);
 /// What a standalone broker keeps at most, unless the Broker says otherwise: 10 GiB.
 pub const STANDALONE_BYTES_MAX: u64 = 10 * 1024 * 1024 * 1024;
 
-/// What to keep, and where.
-pub struct Wanted<'a> {
-    pub data_dir: &'a Path,
-    /// `None`: as a standalone broker keeps it by default.
-    pub persistence: Option<&'a Persistence>,
-    pub secrets: &'a Secrets,
+/// Where to keep, and what is needed for that.
+pub struct Place {
+    pub data_dir: PathBuf,
+    pub secrets: Secrets,
     /// Where long queues go, with the room that they may take.
     pub spill: Spill,
-    /// Whether other processes may have what is damaged here.
+    /// Whether other processes may have what is damaged here. Without them the data directory decides whether anything is kept.
     pub has_neighbours: bool,
 }
 
-/// Reads back what there is: takes time by its size.
-///
-/// # Errors
-/// A directory or key that cannot be used, and what must not be begun anew.
-pub async fn open(wanted: Wanted<'_>) -> anyhow::Result<Storage> {
-    let directory = wanted.data_dir.join(DIRECTORY);
-    std::fs::create_dir_all(&directory)
-        .with_context(|| format!("cannot make the directory {}", directory.display()))?;
-    let keys = keys(&directory, &wanted)?;
-    let maximum = wanted
-        .persistence
-        .map_or(STANDALONE_BYTES_MAX, |persistence| {
+impl Place {
+    fn directory(&self) -> PathBuf {
+        self.data_dir.join(DIRECTORY)
+    }
+
+    /// Whether anything was ever kept: then it counts, whatever the Broker says now.
+    pub fn is_used(&self) -> bool {
+        self.directory().exists()
+    }
+
+    /// Reads back what there is: takes time by its size. Without `persistence` as a standalone broker keeps by default, or, where there
+    /// are neighbours, to be forgotten.
+    ///
+    /// # Errors
+    /// A directory or key that cannot be used, and what must not be begun anew.
+    pub async fn open(&self, persistence: Option<&Persistence>) -> anyhow::Result<Storage> {
+        let directory = self.directory();
+        std::fs::create_dir_all(&directory)
+            .with_context(|| format!("cannot make the directory {}", directory.display()))?;
+        let keys = self.keys(&directory, persistence)?;
+        let maximum = persistence.map_or(STANDALONE_BYTES_MAX, |persistence| {
             persistence.max_size.bytes()
         });
-    let options = StorageOptions {
-        directory,
-        keys,
-        bytes_max: Some(maximum),
-        spill: wanted.spill.clone(),
-        has_neighbours: wanted.has_neighbours,
-    };
-    // Others of this thread go on meanwhile.
-    let opened = tokio::task::spawn_blocking(move || Storage::open(options));
-    Ok(opened.await??)
-}
+        let options = StorageOptions {
+            directory,
+            keys,
+            bytes_max: Some(maximum),
+            spill: self.spill.clone(),
+            has_neighbours: self.has_neighbours,
+        };
+        // Others of this thread go on meanwhile.
+        let opened = tokio::task::spawn_blocking(move || Storage::open(options));
+        Ok(opened.await??)
+    }
 
-fn keys(directory: &Path, wanted: &Wanted<'_>) -> anyhow::Result<Keys> {
-    let encryption = wanted
-        .persistence
-        .map(|persistence| &persistence.encryption);
-    let found = existing_key(directory).with_context(|| of_directory(directory))?;
-    let current = current_key(directory, encryption, wanted.secrets)?;
-    let mut older: Vec<Key> = found.into_iter().collect();
-    if let Some(name) = encryption.and_then(|encryption| encryption.key_secret_ref.as_deref()) {
-        for (key, value) in wanted.secrets.all(name) {
-            if key != KEY {
-                let read = Key::read(value.as_bytes());
-                older.push(read.with_context(|| format!("the older key {name}/{key}"))?);
+    fn keys(&self, directory: &Path, persistence: Option<&Persistence>) -> anyhow::Result<Keys> {
+        let encryption = persistence.map(|persistence| &persistence.encryption);
+        let found = existing_key(directory).with_context(|| of_directory(directory))?;
+        let current = if persistence.is_none() && self.has_neighbours {
+            // Nothing is written before it is turned on.
+            Key::public()
+        } else {
+            current_key(directory, encryption, &self.secrets)?
+        };
+        let mut older: Vec<Key> = found.into_iter().collect();
+        if let Some(name) = encryption.and_then(|encryption| encryption.key_secret_ref.as_deref()) {
+            for (key, value) in self.secrets.all(name) {
+                if key != KEY {
+                    let read = Key::read(value.as_bytes());
+                    older.push(read.with_context(|| format!("the older key {name}/{key}"))?);
+                }
             }
         }
+        Ok(Keys { current, older })
     }
-    Ok(Keys { current, older })
 }
 
 /// The key that is asked for: of a secret, of the directory, or the one that everybody knows.
@@ -108,47 +122,83 @@ fn read_key(secrets: &Secrets, name: &str) -> anyhow::Result<Key> {
     Key::read(secret.as_bytes()).with_context(|| format!("the secret {name}/{KEY}"))
 }
 
-/// What may change while everything runs, and where that is.
+/// What may change while everything runs: whether anything is kept, in how much room, and with which key.
 pub struct Followed {
-    pub storage: Storage,
-    pub data_dir: PathBuf,
-    pub secrets: Secrets,
+    pub place: Place,
     pub cluster: watch::Receiver<Arc<Cluster>>,
+    /// Told to the shards.
+    pub to_keep: watch::Sender<ToKeep>,
 }
 
 impl Followed {
-    /// Follows the room and the key that the Broker and its secrets say, for as long as the present runtime runs. A Broker that says
-    /// nothing of persistence any more changes nothing before the next start.
+    /// Follows what the Broker and its secrets say, for as long as the present runtime runs.
     pub async fn follow(mut self) {
-        let mut changed = self.secrets.changed();
+        let mut changed = self.place.secrets.changed();
         let mut told = String::new();
         loop {
+            // What the shards are told is of the same moment: a Broker that is not there yet says nothing.
+            let cluster = self.cluster.borrow_and_update().clone();
+            let outcome = match (&cluster.broker.persistence, cluster.resources.broker()) {
+                (_, None) => Ok(()),
+                (Some(persistence), _) => self.turn_on(persistence).await,
+                (None, _) => {
+                    self.turn_off();
+                    Ok(())
+                }
+            };
+            let has_failed = outcome.is_err();
+            let error = outcome.map_or_else(|error| format!("{error:#}"), |()| String::new());
+            if has_failed && told != error {
+                warn!(
+                    error,
+                    "what the Broker says of persistence has no effect yet"
+                );
+            }
+            told = error;
             tokio::select! {
                 changed = changed.changed() => if changed.is_err() { return },
                 changed = self.cluster.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(RETRY), if has_failed => {}
             }
-            let persistence = self.cluster.borrow_and_update().broker.persistence.clone();
-            let Some(persistence) = persistence else {
-                continue;
-            };
-            self.storage.set_max(persistence.max_size.bytes());
-            let directory = self.data_dir.join(DIRECTORY);
-            match current_key(&directory, Some(&persistence.encryption), &self.secrets) {
-                Ok(key) => {
-                    told.clear();
-                    let id = key.id();
-                    if self.storage.rotate(key) {
-                        info!(key = %id, "what is written to the disk from now on has this key, and what is there is written anew");
-                    }
-                }
-                Err(error) => {
-                    let error = format!("{error:#}");
-                    if told != error {
-                        warn!(error, "the key for the disk stays as it was");
-                        told = error;
-                    }
-                }
-            }
+        }
+    }
+
+    /// An error leaves everything as it was.
+    async fn turn_on(&self, persistence: &Persistence) -> anyhow::Result<()> {
+        let known = self.to_keep.borrow().storage.clone();
+        let storage = match known {
+            Some(storage) => storage,
+            None => self.place.open(Some(persistence)).await?,
+        };
+        storage.set_max(persistence.max_size.bytes());
+        let directory = self.place.directory();
+        let key = current_key(
+            &directory,
+            Some(&persistence.encryption),
+            &self.place.secrets,
+        );
+        let key = key.context("the key for the disk stays as it was")?;
+        let (id, is_kept) = (key.id(), self.to_keep.borrow().is_wanted);
+        if storage.rotate(key) && is_kept {
+            info!(key = %id, "what is written to the disk from now on has this key, and what is there is written anew");
+        }
+        if !is_kept {
+            info!(directory = %directory.display(), "persistence is turned on: what shards hold is written to the disk");
+            self.to_keep.send_replace(ToKeep {
+                storage: Some(storage),
+                is_wanted: true,
+            });
+        }
+        Ok(())
+    }
+
+    fn turn_off(&self) {
+        if self.place.has_neighbours && self.to_keep.borrow().is_wanted {
+            info!(
+                "persistence is turned off: what shards hold is in memory alone, and removed from the disk"
+            );
+            self.to_keep
+                .send_modify(|to_keep| to_keep.is_wanted = false);
         }
     }
 }

@@ -5,10 +5,15 @@
 //!                                                        ▲
 //!                the checkpoint, written on another thread ──► installed ──► complete: from here on, durable counts
 //! ```
+//!
+//! What is begun beside a replica that goes on is not made complete before the replica says so `[C-65]`.
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, mpsc as blocking},
+    sync::{
+        Arc,
+        mpsc::{self as blocking, TryRecvError},
+    },
     task::{Context, Poll},
     time::Instant,
 };
@@ -26,13 +31,20 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tracing::{debug, error, info, warn};
 
 use super::Host;
-use crate::{pulse::OnDisk, storage::Storage};
+use crate::{
+    pulse::OnDisk,
+    storage::{Storage, ToKeep},
+};
 
 type Keep = catena_chain::Keep<Replicated>;
 type Checkpoint = catena_chain::Checkpoint<Replicated>;
 
 /// A log of fewer bytes is not worth a snapshot; of more, when it has as many as the last snapshot.
 const CHECKPOINT_BYTES_MIN: u64 = 64 * 1024 * 1024;
+
+/// Bytes of entries that may wait, besides those that the journal has taken, while nobody waits for the disk `[C-65]`. Beyond it the
+/// attempt is given up.
+const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The disk of one shard.
 pub(super) struct Keeping {
@@ -43,8 +55,10 @@ pub(super) struct Keeping {
     /// What was there at the start, until the replica goes on from it or begins another.
     found: Option<State>,
     current: Option<Current>,
-    /// Ends when nothing is written any more to the store before.
-    leaving: Option<blocking::Receiver<()>>,
+    /// Each ends with what is to end before the next state is begun, or all of them are forgotten.
+    before: Vec<blocking::Receiver<()>>,
+    /// The last attempt to turn it on while the replica goes on came to nothing.
+    has_failed_beside: bool,
     tell: mpsc::UnboundedSender<(StoreId, Event)>,
     told: mpsc::UnboundedReceiver<(StoreId, Event)>,
     works: JoinSet<Done>,
@@ -55,11 +69,15 @@ struct Current {
     store: StoreId,
     /// `None` while it is begun.
     journal: Option<Arc<Journal>>,
-    gone: Option<blocking::Receiver<()>>,
+    /// It is complete once the replica says so `[C-65]`.
+    is_beside: bool,
     /// What is written first of all, before it counts.
     first: Option<Checkpoint>,
-    /// What the journal has not taken yet.
+    /// What the journal has not taken yet, and how many bytes that is.
     waiting: VecDeque<Record>,
+    waiting_bytes: usize,
+    /// What it begins with is on the disk.
+    is_based: bool,
     is_complete: bool,
     durable: u64,
     is_writing: bool,
@@ -72,13 +90,17 @@ struct Current {
 
 /// What another thread has done.
 enum Done {
-    Begun(StoreId, Result<Box<State>, Failure>),
+    Begun(StoreId, Result<(Box<State>, Alive), Failure>),
     Written(StoreId, Result<(Finished, u64), Failure>),
+    Forgotten(StoreId, Result<(), Failure>),
     Cleaned,
 }
 
+/// Others wait until it is dropped: see [`Keeping::before`].
+type Alive = blocking::Sender<()>;
+
 impl Keeping {
-    pub fn new(shard: ShardId, storage: Storage, found: Option<State>) -> Keeping {
+    pub fn new(shard: ShardId, storage: Storage, sync: Sync, found: Option<State>) -> Keeping {
         #[expect(
             clippy::disallowed_methods,
             reason = "an event answers something in the journal's bounded queue, which is filled where events are taken"
@@ -87,10 +109,11 @@ impl Keeping {
         Keeping {
             shard,
             storage,
-            sync: Sync::Always,
+            sync,
             found,
             current: None,
-            leaving: None,
+            before: Vec::new(),
+            has_failed_beside: false,
             tell,
             told,
             works: JoinSet::new(),
@@ -107,7 +130,9 @@ impl Keeping {
 
     /// What there is, for metrics.
     pub fn on_disk(&self) -> Option<OnDisk> {
-        let current = self.current.as_ref()?;
+        let Some(current) = self.current.as_ref() else {
+            return self.has_failed_beside.then(OnDisk::default);
+        };
         Some(OnDisk {
             log_bytes: current.log_bytes,
             snapshot_at: current.snapshot_at,
@@ -125,24 +150,38 @@ impl Keeping {
                 generation,
                 replica,
                 checkpoint,
+                is_beside,
             } => {
+                self.end();
                 let identity = Identity {
                     generation,
                     replica,
                     feature_level: LEVEL,
                 };
                 let base = checkpoint.as_ref().map(Checkpoint::end).unwrap_or_default();
-                self.current = Some(Current::new(store, checkpoint));
+                self.current = Some(Current {
+                    is_beside,
+                    ..Current::new(store, checkpoint)
+                });
                 // Its files are moved aside.
                 self.found = None;
-                let (volume, shard) = (self.storage.volume().clone(), self.shard);
-                let (leaving, sync) = (self.leaving.take(), self.sync);
-                self.works.spawn_blocking(move || {
-                    // It never says anything: it is dropped when nobody writes any more.
-                    let _ = leaving.map(|leaving| leaving.recv());
+                let (volume, shard, sync) = (self.storage.volume().clone(), self.shard, self.sync);
+                self.in_turn(move |alive| {
                     let begun = volume.begin(shard, identity, base, sync);
-                    Done::Begun(store, begun.map(Box::new))
+                    Done::Begun(store, begun.map(|state| (Box::new(state), alive)))
                 });
+            }
+            Keep::Complete { store } => {
+                if self.current.as_ref().is_some_and(|c| c.store == store) {
+                    self.change(Change::Complete);
+                }
+            }
+            Keep::Forget { store } => {
+                self.end();
+                self.found = None;
+                self.has_failed_beside = false;
+                let (volume, shard) = (self.storage.volume().clone(), self.shard);
+                self.in_turn(move |_alive| Done::Forgotten(store, volume.forget(shard)));
             }
             Keep::Rename {
                 store,
@@ -157,7 +196,8 @@ impl Keeping {
                 current.snapshot_bytes = state.snapshot_bytes();
                 current.durable = state.durable();
                 self.current = Some(current);
-                self.adopt(store, state);
+                let alive = self.alive();
+                self.adopt(store, state, alive);
                 self.change(Change::Rename(Identity {
                     generation,
                     replica,
@@ -172,6 +212,7 @@ impl Keeping {
                 for (entry, digest) in entries {
                     encode_entry(&entry, &mut bytes);
                     current.log_bytes += bytes.len() as u64;
+                    current.waiting_bytes += bytes.len();
                     current.waiting.push_back(Record {
                         position: catena_chain::Position {
                             index: entry.index,
@@ -197,13 +238,36 @@ impl Keeping {
             if let Some(journal) = &current.journal {
                 journal.close();
             }
-            self.leaving = current.gone;
         }
     }
 
+    /// Something that has to end before the next state is begun: when what comes back is dropped.
+    fn alive(&mut self) -> Alive {
+        let (alive, ended) = blocking::channel();
+        // What has ended is not waited for.
+        let is_there =
+            |ended: &blocking::Receiver<()>| ended.try_recv() == Err(TryRecvError::Empty);
+        self.before.retain(is_there);
+        self.before.push(ended);
+        alive
+    }
+
+    /// Does something to the shard's directory, on another thread, after what is to end before.
+    fn in_turn(&mut self, work: impl FnOnce(Alive) -> Done + Send + 'static) {
+        let before = std::mem::take(&mut self.before);
+        let alive = self.alive();
+        self.works.spawn_blocking(move || {
+            for ended in before {
+                // It never says anything: it is dropped.
+                let _ = ended.recv();
+            }
+            work(alive)
+        });
+    }
+
     /// From now on the thread of the disk writes to `state`.
-    fn adopt(&mut self, store: StoreId, state: State) {
-        let (tell, (alive, gone)) = (self.tell.clone(), blocking::channel::<()>());
+    fn adopt(&mut self, store: StoreId, state: State, alive: Alive) {
+        let tell = self.tell.clone();
         let sync = Some(self.sync).filter(|sync| *sync != state.meta().sync);
         let journal = self.storage.writer().adopt(state, move |event| {
             // Held as long as the state is.
@@ -215,11 +279,9 @@ impl Keeping {
                 journal.change(Change::Sync(sync));
             }
             current.journal = Some(Arc::new(journal));
-            current.gone = Some(gone);
             current.flush();
         } else {
             journal.close();
-            self.leaving = Some(gone);
         }
     }
 
@@ -245,6 +307,7 @@ impl Keeping {
 
     /// What has come of it all, as inputs of the replica.
     fn poll(&mut self, cx: &mut Context<'_>, inputs: &mut Vec<Input>) {
+        self.look_at_waiting(inputs);
         while let Poll::Ready(Some((store, event))) = self.told.poll_recv(cx) {
             self.happened(store, event, inputs);
         }
@@ -252,14 +315,27 @@ impl Keeping {
             (self.works.is_empty(), self.works.poll_join_next(cx))
         {
             match done {
-                Ok(Done::Begun(store, Ok(state))) => self.begun(store, *state),
+                Ok(Done::Begun(store, Ok((state, alive)))) => {
+                    self.begun(store, *state, alive, inputs);
+                }
+                Ok(Done::Forgotten(store, Ok(()))) => {
+                    info!(shard = %self.shard, "nothing is kept of a shard any more: its files are removed");
+                    inputs.push(Input::Forgotten { store });
+                }
+                Ok(Done::Forgotten(store, Err(failure))) => {
+                    error!(
+                        shard = %self.shard, %failure,
+                        "the disk does not forget a shard: until it does, this replica acknowledges nothing any more"
+                    );
+                    inputs.push(Input::DiskFailed { store });
+                }
                 Ok(Done::Written(store, Ok((finished, bytes)))) => {
                     if let Some(current) = self.current.as_mut().filter(|c| c.store == store)
                         && let Some(journal) = current.journal.clone()
                     {
                         current.snapshot_bytes = bytes;
                         journal.install(finished);
-                        if !current.is_complete {
+                        if !current.is_complete && !current.is_beside {
                             self.change(Change::Complete);
                         }
                     }
@@ -275,14 +351,34 @@ impl Keeping {
         }
     }
 
-    fn begun(&mut self, store: StoreId, state: State) {
-        self.adopt(store, state);
+    fn begun(&mut self, store: StoreId, state: State, alive: Alive, inputs: &mut Vec<Input>) {
+        self.adopt(store, state, alive);
         let Some(current) = self.current.as_mut().filter(|c| c.store == store) else {
             return;
         };
         match current.first.take() {
             Some(checkpoint) => self.write(checkpoint),
+            None if current.is_beside => {
+                current.is_based = true;
+                let through = current.durable;
+                inputs.push(Input::Durable { store, through });
+            }
             None => self.change(Change::Complete),
+        }
+    }
+
+    /// A disk that takes less than comes, while nobody waits for it, would fill the memory.
+    fn look_at_waiting(&mut self, inputs: &mut Vec<Input>) {
+        if let Some(current) = self.current.as_ref().filter(|current| {
+            current.is_beside && !current.is_complete && current.waiting_bytes > WAITING_BYTES_MAX
+        }) {
+            let store = current.store;
+            error!(
+                shard = %self.shard, waiting = current.waiting_bytes,
+                "the disk is too slow to begin with a shard while this much comes: it goes on in memory, and it is tried again"
+            );
+            self.has_failed_beside = true;
+            inputs.push(Input::DiskFailed { store });
         }
     }
 
@@ -298,10 +394,16 @@ impl Keeping {
             }
             Event::Changed(change) => {
                 current.is_complete = true;
-                debug!(%shard, ?change, "what is kept of a shard is complete");
+                self.has_failed_beside = false;
+                if current.is_beside {
+                    info!(%shard, "what is kept of a shard is complete: it outlives the loss of all replicas from now on");
+                } else {
+                    debug!(%shard, ?change, "what is kept of a shard is complete");
+                }
             }
             Event::Installed(position) => {
                 current.is_writing = false;
+                current.is_based = true;
                 current.snapshot_at = Some(Instant::now());
                 current.durable = current.durable.max(position.index);
                 info!(%shard, index = position.index, bytes = current.snapshot_bytes, "wrote a snapshot, and cut the log");
@@ -314,17 +416,26 @@ impl Keeping {
                     FailureKind::Limit => "raise it and start the process again",
                     _ => "look at the disk; the process has to be started again",
                 };
-                error!(
-                    %shard, %failure, advice,
-                    "the disk keeps nothing more: this replica acknowledges nothing any more, and leaves its chain"
-                );
+                if current.is_beside && !current.is_complete {
+                    error!(
+                        %shard, %failure,
+                        "the disk cannot begin with a shard: it goes on in memory, and it is tried again"
+                    );
+                    self.has_failed_beside = true;
+                } else {
+                    error!(
+                        %shard, %failure, advice,
+                        "the disk keeps nothing more: this replica acknowledges nothing any more, and leaves its chain"
+                    );
+                }
                 current.is_complete = false;
                 current.has_failed = true;
                 current.waiting.clear();
+                current.waiting_bytes = 0;
                 return inputs.push(Input::DiskFailed { store });
             }
         }
-        if current.is_complete {
+        if current.is_complete || (current.is_beside && current.is_based) {
             let through = current.durable;
             inputs.push(Input::Durable { store, through });
         }
@@ -345,8 +456,10 @@ impl Keeping {
     /// The chain is at full strength: what was kept aside helps nobody any more `[C-3]`.
     fn clean(&mut self) {
         let (volume, shard) = (self.storage.volume().clone(), self.shard);
+        let alive = self.alive();
         self.works.spawn_blocking(move || {
             clean(&volume, shard);
+            drop(alive);
             Done::Cleaned
         });
     }
@@ -382,9 +495,11 @@ impl Current {
         Current {
             store,
             journal: None,
-            gone: None,
+            is_beside: false,
             first,
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            is_based: false,
             is_complete: false,
             durable: 0,
             is_writing: false,
@@ -407,13 +522,25 @@ impl Current {
             return;
         };
         let records = Vec::from(std::mem::take(&mut self.waiting));
-        if let Err(refused) = journal.append(records) {
-            self.waiting = refused.into();
+        match journal.append(records) {
+            Ok(()) => self.waiting_bytes = 0,
+            Err(refused) => self.waiting = refused.into(),
         }
     }
 }
 
 impl<D: Dial, R: Reach> Host<D, R> {
+    /// Whether anything is to be kept, and where.
+    pub(super) fn take_to_keep(&mut self, to_keep: ToKeep) {
+        if let (None, Some(storage)) = (&self.keeping, to_keep.storage) {
+            // Registered was this process without what may be there: it is moved aside.
+            drop(storage.take(self.shard));
+            self.keeping = Some(Keeping::new(self.shard, storage, self.sync, None));
+        }
+        let is_wanted = to_keep.is_wanted && self.keeping.is_some();
+        self.handle(Input::Keeps { is_wanted });
+    }
+
     pub(super) fn keep(&mut self, keep: Keep) {
         if let Some(keeping) = &mut self.keeping {
             keeping.keep(keep);

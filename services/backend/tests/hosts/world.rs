@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use catena_backend::{Backend, Options, Pulse, Spill, Voice};
+use catena_backend::{Backend, Options, Pulse, Spill, ToKeep, Voice};
 use catena_chain::{
     Configuration, Epoch, Generation, Incarnation, Member, ReplicaId,
     message::{News, Report},
@@ -144,7 +144,7 @@ impl World {
             // Nothing is put there, and so it is not made.
             spill: Spill::new(&std::env::temp_dir().join("catena-hosts")).unwrap(),
             pulse: pulse.clone(),
-            storage: None,
+            to_keep: watch::channel(ToKeep::default()).1,
         });
         let local = self.local.clone();
         local.add(Incarnation(incarnation), Party::Host(backend.clone()));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use catena_backend::{Held, Measured, Pulse, Spill, Storage, storage::SYNC_MICROS};
+use catena_backend::{Held, Measured, Pulse, Spill, Storage, ToKeep, storage::SYNC_MICROS};
 use catena_chain::Incarnation;
 use catena_membership::Cluster;
 use catena_telemetry::{Health, Samples, Source, names, samples::Histogram};
@@ -13,7 +13,7 @@ pub struct Replicas {
     pub pulse: Pulse,
     pub cluster: watch::Receiver<Arc<Cluster>>,
     /// What is kept on disk, if anything is.
-    pub storage: watch::Receiver<Option<Storage>>,
+    pub to_keep: watch::Receiver<ToKeep>,
     pub spill: Spill,
 }
 
@@ -51,9 +51,11 @@ impl Source for Replicas {
         samples.add(&names::AIO_BACKPRESSURE_MEMORY, [], refused_memory);
         samples.add(&names::AIO_BACKPRESSURE_DISK, [], refused_disk);
         samples.add(&names::AIO_DISK_BUFFER, [], spilled);
-        if let Some(storage) = &*self.storage.borrow() {
+        let to_keep = self.to_keep.borrow();
+        if let Some(storage) = to_keep.storage.as_ref().filter(|_| to_keep.is_wanted) {
             collect_storage(storage, samples);
         }
+        drop(to_keep);
         let spill = self.spill.status();
         samples.add(&names::AIO_DISK_TRANSFERS_COMPLETED, [], spill.written);
         samples.add(&names::AIO_DISK_TRANSFERS_FAILED, [], spill.failed);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use catena_backend::{Backend, Options, Pulse, Shards, Spill, Storage};
+use catena_backend::{Backend, Options, Pulse, Shards, Spill, Storage, ToKeep};
 use catena_chain::Incarnation;
 use catena_control_plane::{self as server, Catalogue, store::Embedded};
 use catena_membership::{
@@ -45,7 +45,7 @@ pub struct Members {
     pub voice: GatewayVoice,
     pub node: Incarnation,
     pub pulse: Pulse,
-    pub storage: watch::Receiver<Option<Storage>>,
+    pub to_keep: watch::Receiver<ToKeep>,
     pub spill: Spill,
 }
 
@@ -64,7 +64,8 @@ impl Members {
         let told = cluster.wait_for(is_laid_out).await?.clone();
         let spill = buffer::open(&settings.buffer_dir)?;
         spill.set_max(told.spill_bytes());
-        let storage = open_storage(settings, &told, cluster.clone(), &spill).await?;
+        let to_keep = open_storage(settings, cluster.clone(), &spill).await?;
+        let storage = to_keep.borrow().storage.clone();
         let registration = NodeRegistration {
             name: NAME.to_owned(),
             zone: None,
@@ -92,7 +93,7 @@ impl Members {
         let pulse = Pulse::default();
         client.carry_passports(NAME, NAME.to_owned(), tracing.passports.clone());
         pulse.trace(tracing);
-        let keeps = (pulse.clone(), spill.clone(), storage.clone());
+        let keeps = (pulse.clone(), spill.clone(), to_keep.clone());
         let (backend, shards) = backend(settings, &client, me, cluster.clone(), keeps)?;
         local.add(me, backend);
         Ok(Members {
@@ -105,7 +106,7 @@ impl Members {
             voice,
             node: me,
             pulse,
-            storage: watch::channel(storage).1,
+            to_keep,
             spill,
         })
     }
@@ -116,7 +117,7 @@ fn backend(
     client: &ControlPlane,
     me: Incarnation,
     cluster: watch::Receiver<Arc<Cluster>>,
-    (pulse, spill, storage): (Pulse, Spill, Option<Storage>),
+    (pulse, spill, to_keep): (Pulse, Spill, watch::Receiver<ToKeep>),
 ) -> anyhow::Result<(Backend, Vec<Shards>)> {
     let heart = pulse.clone();
     let voice = Arc::new(client.node_voice(NAME.to_owned(), me, move || heart.said()));
@@ -130,38 +131,39 @@ fn backend(
         voice,
         spill,
         pulse,
-        storage,
+        to_keep,
     }))
 }
 
-/// With a data directory, what shards hold is kept there.
+/// With a data directory, what shards hold is kept there, whatever the Broker says.
 async fn open_storage(
     settings: &Settings,
-    cluster: &Cluster,
-    told: watch::Receiver<Arc<Cluster>>,
+    cluster: watch::Receiver<Arc<Cluster>>,
     spill: &Spill,
-) -> anyhow::Result<Option<Storage>> {
+) -> anyhow::Result<watch::Receiver<ToKeep>> {
     let Some(data_dir) = &settings.data_dir else {
-        return Ok(None);
+        return Ok(watch::channel(ToKeep::default()).1);
     };
-    let secrets = Secrets::open(settings.secrets_dir.clone());
-    let persistence = cluster.broker.persistence.as_ref();
-    let storage = storage::open(storage::Wanted {
-        data_dir,
-        persistence,
-        secrets: &secrets,
+    let place = storage::Place {
+        data_dir: data_dir.clone(),
+        secrets: Secrets::open(settings.secrets_dir.clone()),
         spill: spill.clone(),
         has_neighbours: false,
-    })
-    .await?;
+    };
+    let told = cluster.borrow().clone();
+    let storage = Some(place.open(told.broker.persistence.as_ref()).await?);
+    let to_keep = watch::Sender::new(ToKeep {
+        storage,
+        is_wanted: true,
+    });
+    let receiver = to_keep.subscribe();
     let followed = Followed {
-        storage: storage.clone(),
-        data_dir: data_dir.clone(),
-        secrets,
-        cluster: told,
+        place,
+        cluster,
+        to_keep,
     };
     tokio::spawn(followed.follow());
-    Ok(Some(storage))
+    Ok(receiver)
 }
 
 async fn control_plane(
