@@ -8,6 +8,7 @@ mod disks;
 mod kept;
 mod spilled;
 mod standalone;
+mod turned;
 
 use std::{env, thread, time::Duration};
 

@@ -35,6 +35,8 @@ fn bytes_of<M: Machine>(checkpoint: Checkpoint<M>) -> Vec<u8> {
 /// A log of so many bytes is cut behind a snapshot.
 const LOG_BYTES: u64 = 256 * 1024;
 const FEATURE_LEVEL: u32 = 1;
+/// One in so many states that begin to count sees all nodes lose power.
+const TARGETED: u64 = 30;
 
 /// The disk of one node: it outlives processes.
 pub struct Disk {
@@ -43,6 +45,8 @@ pub struct Disk {
     pub is_damaged: bool,
     /// Has no room until then.
     pub full_until: u64,
+    /// By shard: whose state on it is complete, and may be gone on from.
+    pub counts: BTreeMap<usize, ReplicaId>,
 }
 
 /// A replica as its disk has it, and what reads and writes that disk.
@@ -54,6 +58,8 @@ pub struct Volumes<W: Workload> {
     /// What it found, by shard, until it has registered.
     found: BTreeMap<usize, OnDisk<W::Machine>>,
     stores: BTreeMap<usize, Store>,
+    /// What a thread is about to forget.
+    forgetting: BTreeMap<usize, StoreId>,
 }
 
 /// The store of one replica.
@@ -62,6 +68,8 @@ struct Store {
     state: State,
     is_syncing: bool,
     is_checkpointing: bool,
+    /// It is complete when the replica says so `[C-65]`.
+    is_beside: bool,
 }
 
 /// What a thread of the disk has come to.
@@ -78,6 +86,12 @@ pub enum Work {
     Sync,
     /// Meta has the new name.
     Renamed,
+    /// Nothing of the shard is to be on the disk any more.
+    Forget,
+    /// The shard's thread hears how far it has come.
+    Told {
+        through: u64,
+    },
 }
 
 impl<W: Workload> World<W> {
@@ -89,6 +103,7 @@ impl<W: Workload> World<W> {
                 disk: Simulated::new(seed),
                 is_damaged: false,
                 full_until: 0,
+                counts: BTreeMap::new(),
             });
         }
     }
@@ -138,6 +153,7 @@ impl<W: Workload> World<W> {
             volume,
             found,
             stores: BTreeMap::new(),
+            forgetting: BTreeMap::new(),
         })
     }
 
@@ -223,6 +239,7 @@ impl<W: Workload> World<W> {
             state,
             is_syncing: false,
             is_checkpointing: false,
+            is_beside: false,
         };
         volumes.stores.insert(shard, store);
         Some(kept)
@@ -234,6 +251,8 @@ impl<W: Workload> World<W> {
             Keep::Begin { store, .. }
             | Keep::Rename { store, .. }
             | Keep::Append { store, .. }
+            | Keep::Complete { store }
+            | Keep::Forget { store }
             | Keep::End { store } => *store,
         };
         if let Err(failure) = self.try_keep(node, shard, keep) {
@@ -257,8 +276,13 @@ impl<W: Workload> World<W> {
                 generation,
                 replica,
                 checkpoint,
+                is_beside,
             } => {
                 volumes.stores.remove(&shard);
+                if volumes.forgetting.remove(&shard).is_some() {
+                    // One thing after the other.
+                    volumes.volume.forget(ShardId(shard as u16))?;
+                }
                 let base = checkpoint
                     .as_ref()
                     .map(|kept| kept.end())
@@ -271,6 +295,7 @@ impl<W: Workload> World<W> {
                     state,
                     is_syncing: true,
                     is_checkpointing: true,
+                    is_beside,
                 };
                 volumes.stores.insert(shard, begun);
                 let snapshot = checkpoint.map(|kept| (kept.end(), bytes_of(kept)));
@@ -285,6 +310,7 @@ impl<W: Workload> World<W> {
                     renamed.id = store;
                     renamed.is_syncing = true;
                     renamed.state.rename(identity(generation, replica))?;
+                    self.disks[node].counts.insert(shard, replica);
                     self.disk_works(node, shard, store, Work::Renamed, 20_000);
                 }
             }
@@ -302,6 +328,18 @@ impl<W: Workload> World<W> {
                     };
                     self.disk_works(node, shard, store, Work::Sync, slow);
                 }
+            }
+            Keep::Complete { store } => {
+                if let Some(open) = self.store(node, shard, store) {
+                    open.state.complete()?;
+                    let replica = open.state.meta().replica;
+                    self.counts(node, shard, replica);
+                }
+            }
+            Keep::Forget { store } => {
+                volumes.stores.remove(&shard);
+                volumes.forgetting.insert(shard, store);
+                self.disk_works(node, shard, store, Work::Forget, 60_000);
             }
             Keep::End { store } => {
                 if self.store(node, shard, store).is_some()
@@ -368,16 +406,54 @@ impl<W: Workload> World<W> {
         store: StoreId,
         work: Work,
     ) {
-        if !self.nodes[node].is(of) || self.store(node, shard, store).is_none() {
+        if !self.nodes[node].is(of) {
             return;
+        }
+        if matches!(work, Work::Forget) {
+            return self.forget(node, shard, store);
+        }
+        if self.store(node, shard, store).is_none() {
+            return;
+        }
+        if let Work::Told { through } = work {
+            return self.step(node, shard, Input::Durable { store, through });
         }
         let done = self.try_work(node, shard, store, work);
         if self.look_at_power(node) {
             return;
         }
         match done {
-            Ok(Some(through)) => self.step(node, shard, Input::Durable { store, through }),
+            Ok(Some(through)) => {
+                self.disk_works(node, shard, store, Work::Told { through }, 10_000);
+            }
             Ok(None) => {}
+            Err(failure) => self.disk_failed(node, shard, store, &failure),
+        }
+    }
+
+    /// A state is complete, and counts from now on. If that is too early, a loss of power soon after shows it.
+    fn counts(&mut self, node: usize, shard: usize, replica: ReplicaId) {
+        self.disks[node].counts.insert(shard, replica);
+        if self.plan.turns_disks && self.random.once_in(TARGETED) {
+            let (now, long) = (self.now, self.plan.timeout);
+            self.outage_of_power(now + 20_000, long);
+        }
+    }
+
+    fn forget(&mut self, node: usize, shard: usize, store: StoreId) {
+        let volumes = self.nodes[node].volumes.as_mut();
+        let Some(volumes) = volumes.filter(|it| it.forgetting.get(&shard) == Some(&store)) else {
+            return;
+        };
+        volumes.forgetting.remove(&shard);
+        // From here on it may count or not.
+        self.disks[node].counts.remove(&shard);
+        let done = volumes.volume.forget(ShardId(shard as u16));
+        if self.look_at_power(node) {
+            return;
+        }
+        match done {
+            Ok(()) => self.step(node, shard, Input::Forgotten { store }),
             Err(failure) => self.disk_failed(node, shard, store, &failure),
         }
     }
@@ -397,9 +473,13 @@ impl<W: Workload> World<W> {
                 if let Some((at, bytes)) = snapshot {
                     write_snapshot(&mut open.state, at, &bytes)?;
                 }
-                open.state.complete()?;
                 open.is_syncing = false;
                 open.is_checkpointing = false;
+                if !open.is_beside {
+                    open.state.complete()?;
+                    let replica = open.state.meta().replica;
+                    self.counts(node, shard, replica);
+                }
             }
             Work::Checkpoint { at, bytes } => {
                 write_snapshot(&mut open.state, at, &bytes)?;
@@ -410,8 +490,13 @@ impl<W: Workload> World<W> {
                 open.state.sync()?;
             }
             Work::Renamed => open.is_syncing = false,
+            Work::Forget | Work::Told { .. } => return Ok(None),
         }
-        let is_complete = open.state.meta().status == Status::Complete;
+        let Some(open) = self.store(node, shard, store) else {
+            return Ok(None);
+        };
+        let is_based = open.is_beside && !open.is_checkpointing;
+        let is_complete = is_based || open.state.meta().status == Status::Complete;
         let durable = open.state.durable();
         if open.state.is_dirty() && !std::mem::replace(&mut open.is_syncing, true) {
             self.disk_works(node, shard, store, Work::Sync, 6_000);

@@ -95,14 +95,17 @@ impl<W: Workload> World<W> {
             0..=1 => self.spoil(node, long),
             2 => self.crash(Place::Node(node), long, true),
             // All of them at once, or nearly.
-            _ => {
-                for node in 0..self.nodes.len() {
-                    let is_off = !self.random.once_in(4);
-                    let at = self.now + self.random.within(0, 60_000);
-                    let long = long + self.random.within(0, self.plan.timeout);
-                    self.schedule(at, Event::Crash { node, long, is_off });
-                }
-            }
+            _ => self.outage_of_power(self.now + 60_000, long),
+        }
+    }
+
+    /// All nodes crash until then, most of them with their machines.
+    pub fn outage_of_power(&mut self, until: u64, long: u64) {
+        for node in 0..self.nodes.len() {
+            let is_off = !self.random.once_in(4);
+            let at = self.random.within(self.now, until);
+            let long = long + self.random.within(0, self.plan.timeout);
+            self.schedule(at, Event::Crash { node, long, is_off });
         }
     }
 
@@ -238,6 +241,20 @@ impl<W: Workload> World<W> {
         self.schedule(self.now + long, Event::Undrain(node));
     }
 
+    /// The Broker's `persistence` is set or removed; who hears of it when, the network decides.
+    pub fn turn_disks(&mut self) {
+        if self.phase != Phase::Faults {
+            return;
+        }
+        let is_kept = self.store.turn_disks();
+        self.trace(|| format!("persistence is on: {is_kept}"));
+        self.tell_watchers();
+        let gap = self
+            .random
+            .within(self.plan.timeout / 4, 6 * self.plan.timeout);
+        self.schedule(self.now + gap, Event::TurnDisks);
+    }
+
     pub fn undrain(&mut self, node: usize) {
         self.store
             .administrate(node, |record| record.draining = false);
@@ -345,9 +362,8 @@ impl<W: Workload> World<W> {
                 let is_of_chain = configuration.position(member.id).is_some();
                 let epoch = replica.configuration().map(|c| c.epoch);
                 is_told |= is_of_chain && epoch == Some(configuration.epoch);
-                let keeps = node.volumes.is_none() || replica.checkpoint().is_some();
                 self.health(Place::Node(index)).is_up
-                    && (!is_of_chain || (replica.status().is_some() && keeps))
+                    && (!is_of_chain || (replica.status().is_some() && !replica.has_failed_disk()))
             });
             let knows_all = configuration.head().is_some_and(|head| {
                 let node = self.node_at(head.incarnation);

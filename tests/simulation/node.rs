@@ -87,7 +87,7 @@ impl<W: Workload> World<W> {
             snapshot_part_bytes: self.plan.snapshot_part,
             learner_bytes_max: self.plan.learner_bytes,
             offloads_snapshots: self.plan.offloads_snapshots,
-            keeps: self.nodes[node].volumes.is_some(),
+            keeps: self.nodes[node].volumes.is_some() && self.begins_keeping(node),
             switches: self.plan.off.map(Loosened::switches).unwrap_or_default(),
             ..Options::default()
         };
@@ -101,6 +101,12 @@ impl<W: Workload> World<W> {
         self.nodes[node].incarnation = Some(incarnation);
         self.nodes[node].replicas = replicas;
         self.trace(|| format!("node {node} is {incarnation:?}"));
+    }
+
+    /// What a process that starts is told of persistence: it may be out of date.
+    fn begins_keeping(&self, node: usize) -> bool {
+        let control = self.nodes[node].control;
+        !self.plan.turns_disks || self.control[control].copy.is_kept
     }
 
     /// Where the process that is called so runs now.
@@ -260,6 +266,10 @@ impl<W: Workload> World<W> {
         for shard in 0..self.nodes[node].replicas.len() {
             for configuration in content.configurations() {
                 self.step(node, shard, Input::Configuration(configuration.clone()));
+            }
+            if self.plan.turns_disks && self.nodes[node].volumes.is_some() {
+                let is_wanted = content.is_kept;
+                self.step(node, shard, Input::Keeps { is_wanted });
             }
             let id = ShardId(shard as u16);
             let off = self.plan.off;

@@ -194,6 +194,8 @@ pub enum Event<W: Workload> {
     },
     StoreTick,
     Undrain(usize),
+    /// Persistence is turned on or off.
+    TurnDisks,
     /// An administrator may ask something of a shard.
     Administer,
     /// The next line of the script.

@@ -97,6 +97,8 @@ pub struct Plan {
     pub offloads_snapshots: bool,
     /// Nodes keep what they have on disks.
     pub disks: bool,
+    /// That is turned on and off while everything goes on.
+    pub turns_disks: bool,
     pub kind: Kind,
 }
 
@@ -140,10 +142,19 @@ impl Plan {
             offloads_snapshots: random.once_in(2),
             disks: match off {
                 None => Random::new(seed ^ 0xd15c).once_in(2),
+                Some(Loosened::Chain(Rule::C62 | Rule::C65 | Rule::C66) | Loosened::C63) => true,
                 // The other rules were there before disks, and are found out without them.
-                Some(off) => matches!(off, Loosened::Chain(Rule::C62) | Loosened::C63),
+                Some(_) => false,
+            },
+            turns_disks: match off {
+                None => Random::new(seed ^ 0x0ff0).once_in(3),
+                Some(off) => matches!(off, Loosened::Chain(Rule::C65 | Rule::C66)),
             },
             kind,
+        };
+        let plan = Plan {
+            turns_disks: plan.disks && plan.turns_disks,
+            ..plan
         };
         // Where a rule matters at all.
         let plan = match off {

@@ -146,6 +146,16 @@ const NEEDED: &[Needed] = &[
         "an entry counts before it is durable",
     ),
     needed(
+        Loosened::Chain(Rule::C65),
+        500,
+        "a disk that is begun while the replica goes on counts as soon as its snapshot is there",
+    ),
+    needed(
+        Loosened::Chain(Rule::C66),
+        500,
+        "entries are committed without a disk that has not yet forgotten",
+    ),
+    needed(
         Loosened::C63,
         500,
         "whatever a disk has of the shard is gone on from, also a learner's or that of an earlier chain",

@@ -81,6 +81,7 @@ pub fn parse(text: &str) -> Result<(Plan, Script), String> {
         ends_without_control: false,
         offloads_snapshots: false,
         disks: false,
+        turns_disks: false,
         ..Plan::new(Kind::Clients, 1, None)
     };
     let mut script = Script::default();

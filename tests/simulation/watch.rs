@@ -256,7 +256,9 @@ impl<W: Workload> World<W> {
         let kept = before.chain.iter().find_map(|member| {
             let node = *self.store.place_of.get(&member.incarnation)?;
             let record = self.store.content().topology.nodes.get(&node_name(node))?;
-            (self.disk_is_sound(node) && !record.gone).then_some(node)
+            let counts = self.disks.get(node)?.counts.get(&shard) == Some(&member.id);
+            let is_there = counts || !self.plan.turns_disks;
+            (is_there && self.disk_is_sound(node) && !record.gone).then_some(node)
         });
         if let (true, Some(node)) = (has_committed, kept) {
             self.fail(format!(

@@ -148,6 +148,10 @@ impl<W: Workload> World<W> {
         if self.plan.fault_gap > 0 {
             self.schedule(self.now + self.plan.faults_from, Event::Fault);
         }
+        if self.plan.turns_disks {
+            let at = self.now + self.random.within(0, self.plan.faults_from);
+            self.schedule(at, Event::TurnDisks);
+        }
         if self.plan.command_gap > 0 {
             self.schedule(self.now + self.plan.faults_from, Event::Administer);
         }
@@ -281,6 +285,7 @@ impl<W: Workload> World<W> {
             Event::Ask { by, ask } => self.store_does(by, ask),
             Event::StoreTick => self.store_tick(),
             Event::Undrain(node) => self.undrain(node),
+            Event::TurnDisks => self.turn_disks(),
             Event::Administer => self.administer(),
             Event::Line(line) => self.do_line(line),
             Event::Heal => self.heal(),

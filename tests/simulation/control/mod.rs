@@ -27,6 +27,8 @@ pub struct Content {
     pub registrations: BTreeMap<GatewayIncarnation, GatewayName>,
     /// The process that leads, and the key by which it does.
     pub leader: Option<(usize, u64)>,
+    /// Whether nodes are to keep what they have, where that changes.
+    pub is_kept: bool,
 }
 
 /// What a process asks of the store.

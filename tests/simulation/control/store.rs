@@ -186,6 +186,13 @@ impl Store {
         }
     }
 
+    /// Persistence is turned on, or off.
+    pub fn turn_disks(&mut self) -> bool {
+        let content = self.change();
+        content.is_kept = !content.is_kept;
+        content.is_kept
+    }
+
     /// Undoes all that administrators want.
     pub fn undrain(&mut self) {
         for node in self.change().topology.nodes.values_mut() {

@@ -192,6 +192,38 @@ impl Cluster {
         &self.directory
     }
 
+    /// Turns persistence on or off while everything runs, as an administrator does.
+    ///
+    /// # Panics
+    /// When that is refused.
+    pub fn keep(&self, keeps: bool) {
+        let resources = roles::broker(&self.plan, &self.directory, keeps);
+        let mut command = std::process::Command::new(crate::broker::binary());
+        command.args(["apply", "-f"]).arg(resources);
+        let output = command.args(self.admin.client()).output();
+        let output = output.expect("the broker can be run");
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// Whether every replica is on a disk that counts.
+    ///
+    /// # Errors
+    /// How many are.
+    pub fn all_are_kept(&self) -> Result<(), String> {
+        let wanted = self.plan.shards() * self.plan.redundancy;
+        let runs = |name: &String| self.process(name).pid().is_some();
+        let backends = self.names(Role::Backend).into_iter().filter(runs);
+        let kept = backends.map(|name| {
+            let address = self.metrics[&name];
+            crate::http::metric(address, "catena_shard_disk_complete", &[]).unwrap_or(0.0)
+        });
+        let kept: f64 = kept.sum();
+        if kept as usize == wanted {
+            return Ok(());
+        }
+        Err(format!("{kept} of {wanted} replicas are on disk"))
+    }
+
     /// All processes with that role, by name.
     pub fn names(&self, role: Role) -> Vec<String> {
         let names = self.processes.keys();

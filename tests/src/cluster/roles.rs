@@ -68,7 +68,7 @@ pub fn control_plane(
         plan.partitions, plan.workers, plan.redundancy, plan.failure_timeout_ms
     ));
     if plan.keeps {
-        let resources = broker(plan, directory);
+        let resources = broker(plan, directory, true);
         words.extend(["--resources".to_owned(), text(&resources)]);
     }
     words.extend(if plan.internal_tls {
@@ -125,9 +125,14 @@ fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// The manifest of a Broker with persistence.
-fn broker(plan: &Plan, directory: &Path) -> PathBuf {
+/// A directory with the manifest of a Broker, with or without persistence.
+pub fn broker(plan: &Plan, directory: &Path, keeps: bool) -> PathBuf {
     let resources = directory.join("resources");
+    let persistence = if keeps {
+        "  persistence: {maxSize: 1Gi}\n"
+    } else {
+        ""
+    };
     let traffic = if plan.internal_tls {
         "Enabled"
     } else {
@@ -136,7 +141,7 @@ fn broker(plan: &Plan, directory: &Path) -> PathBuf {
     let manifest = format!(
         "apiVersion: catena.dev/v1\nkind: Broker\nmetadata: {{name: default}}\nspec:\n  \
          cardinality: {{backendChain: {{partitions: {}, workers: {}, redundancyFactor: {}}}}}\n  \
-         advanced: {{encryptInternalTraffic: {traffic}}}\n  persistence: {{maxSize: 1Gi}}\n",
+         advanced: {{encryptInternalTraffic: {traffic}}}\n{persistence}",
         plan.partitions, plan.workers, plan.redundancy
     );
     std::fs::create_dir_all(&resources).expect("the directory can be written");
@@ -156,7 +161,7 @@ pub fn backend(
         "backend --name {name} --listen {listen} --control-plane {control}"
     ));
     words.extend(joins(plan, directory, "backend", name));
-    if plan.keeps && !plan.internal_tls {
+    if !plan.internal_tls {
         let data = plan.data(directory, name);
         words.extend(["--data-dir".to_owned(), text(&data)]);
     }

@@ -406,10 +406,15 @@ impl<M: Machine> Replica<M> {
         store.filter(|store| store.id == id)
     }
 
+    /// Whether the disk failed, and counts: then we acknowledge nothing any more.
+    pub fn has_failed_disk(&self) -> bool {
+        let store = self.state.as_ref().and_then(|state| state.store);
+        store.is_some_and(|store| store.has_failed)
+    }
+
     /// What is to be reported of the disk.
     pub(crate) fn disk_news(&self) -> Option<News> {
-        let has_failed = self.state.as_ref()?.store?.has_failed;
-        has_failed.then_some(News::DiskFailed)
+        self.has_failed_disk().then_some(News::DiskFailed)
     }
 
     /// How far our own log is durable; `None`: we keep none, and nobody is to wait for us.
