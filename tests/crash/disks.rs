@@ -210,6 +210,35 @@ fn a_replica_whose_disk_is_full_leaves_and_comes_back_with_room() {
     scene.end();
 }
 
+// Chains would be short for as long as nobody looks after the disk, although a node is there that has room.
+#[test]
+fn a_spare_takes_the_place_of_a_node_whose_disk_is_full() {
+    let spared = Plan {
+        backends: 3,
+        ..pair()
+    };
+    let (plan, disks) = match small_disks(spared) {
+        Ok(small) => small,
+        Err(reason) => return skipped(&reason),
+    };
+    let mut scene = Scene::begin(plan, CHURN);
+    let before = scene.cluster.wait_until_whole();
+    let name = before.shard(0).head().to_owned();
+    disks[&name].fill();
+    wait_for("a spare in its place", HEAL, || {
+        let status = scene.cluster.status()?;
+        let is_replaced = status
+            .shards
+            .iter()
+            .all(|shard| shard.chain().len() == 2 && !shard.chain().contains(&name.as_str()));
+        is_replaced
+            .then_some(())
+            .ok_or_else(|| format!("{status:?}"))
+    });
+    scene.go_on();
+    scene.end();
+}
+
 // Nobody may take over who has not everything: the chain waits, acknowledges nothing, and goes on with room.
 #[test]
 fn a_chain_of_which_all_disks_are_full_waits_and_loses_nothing() {

@@ -62,8 +62,9 @@ impl Leading {
                         .stateless(report.shard, report.epoch, report.from);
                 }
                 News::DiskFailed => {
+                    let (shard, epoch) = (report.shard, report.epoch);
                     self.liveness
-                        .disk_failed(report.shard, report.epoch, report.from);
+                        .disk_failed(at, shard, epoch, report.from, topology);
                 }
                 // An alarm of the replica fails the run.
                 News::Diverged { .. } => {}

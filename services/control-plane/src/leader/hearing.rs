@@ -132,7 +132,9 @@ impl Leader {
             }
             News::Stateless => self.liveness.stateless(shard, epoch, report.from),
             News::DiskFailed => {
-                self.liveness.disk_failed(shard, epoch, report.from);
+                let from = report.from;
+                self.liveness
+                    .disk_failed(now_ms, shard, epoch, from, &view.topology);
             }
             News::Diverged { index } => {
                 if self.diverged.take(now_ms, shard, epoch, report.from) {

@@ -21,6 +21,8 @@ use progress::Trace;
 const STALL_DIVISOR: u64 = 3;
 /// A learner that has not come on for so many time-outs is dropped `[C-34]`.
 const LEARNER_DEADLINE_TIMEOUTS: u64 = 10;
+/// For so long a node whose disk kept nothing more gets no replica: somebody may have made room by then.
+pub const DISK_RETRY_MS: u64 = 60_000;
 
 /// What a node says of itself, at a third of the time-out or more often.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +72,8 @@ struct Heard {
     refused_ms: Option<u64>,
     /// When another process last said that it cannot reach this one.
     accused_ms: Option<u64>,
+    /// When a replica of it last said that its disk keeps nothing more.
+    disk_failed_ms: Option<u64>,
     leaving: bool,
     linked: BTreeSet<GatewayIncarnation>,
 }
@@ -177,9 +181,27 @@ impl Liveness {
         self.stateless.insert((shard, epoch, replica));
     }
 
-    /// The disk of a replica is full or failed: it has the state, and can make nothing more durable `[C-64]`.
-    pub fn disk_failed(&mut self, shard: ShardId, epoch: Epoch, replica: ReplicaId) {
+    /// The disk of a replica is full or failed: it has the state, and can make nothing more durable `[C-64]`. Its node gets no
+    /// other one for a while, unless its process is started again.
+    pub fn disk_failed(
+        &mut self,
+        now_ms: u64,
+        shard: ShardId,
+        epoch: Epoch,
+        replica: ReplicaId,
+        topology: &Topology,
+    ) {
         self.disk_failed.insert((shard, epoch, replica));
+        let home = topology.chains.get(&shard).and_then(|chain| {
+            let member = chain.configuration.member(replica)?;
+            Some((chain.homes.get(&replica)?, member.incarnation))
+        });
+        if let Some((node, incarnation)) = home {
+            let heard = self.heard(node, incarnation);
+            if heard.incarnation == incarnation {
+                heard.disk_failed_ms = Some(now_ms);
+            }
+        }
     }
 
     /// The gateways' registrations, as read at one revision of the store.
@@ -212,6 +234,11 @@ impl Liveness {
             .iter()
             .filter(|(name, _)| heads.contains(name))
             .flat_map(|(_, heard)| heard.linked.iter().copied());
+        let is_full = |heard: &Heard| {
+            let at = heard.disk_failed_ms;
+            at.is_some_and(|at| now_ms - at < DISK_RETRY_MS)
+        };
+        let full = self.nodes.iter().filter(|(_, heard)| is_full(heard));
         let ahead = self.epochs.iter().filter(|(shard, epoch)| {
             let stored = topology.chains.get(shard).map(|chain| chain.epoch());
             **epoch > stored.unwrap_or_default()
@@ -228,6 +255,7 @@ impl Liveness {
             diverged: self.diverged.clone(),
             stateless: named(&self.stateless),
             disk_failed: named(&self.disk_failed),
+            full: full.map(|(name, _)| name.clone()).collect(),
             ahead: ahead.map(|(shard, epoch)| (*shard, *epoch)).collect(),
             registrations: self.registrations.clone(),
             linked: linked.collect(),
@@ -241,6 +269,7 @@ impl Liveness {
             heartbeat_ms: None,
             refused_ms: None,
             accused_ms: None,
+            disk_failed_ms: None,
             leaving: false,
             linked: BTreeSet::new(),
         };

@@ -28,6 +28,8 @@ pub struct Observed {
     pub stateless: BTreeSet<(ShardId, ReplicaId)>,
     /// Replicas that can make nothing more durable, and say so in the chain's present epoch `[C-64]`.
     pub disk_failed: BTreeSet<(ShardId, ReplicaId)>,
+    /// Nodes of which a replica said so lately: the next one would end alike.
+    pub full: BTreeSet<NodeName>,
     /// Epochs above the store's that nodes reported `[C-16]`.
     pub ahead: BTreeMap<ShardId, Epoch>,
     pub registrations: Registrations,

@@ -69,7 +69,7 @@ pub fn release(
     Some(moved(Rule::Release, topology, node, None))
 }
 
-/// A node of the partition that hosts nothing and cannot: drained, or lost while others fill its place.
+/// A node of the partition that hosts nothing and cannot: drained, or lost or full while others fill its place.
 fn useless<'a>(
     topology: &'a Topology,
     observed: &Observed,
@@ -151,7 +151,8 @@ pub(crate) fn usable<'a>(
 /// A silent node is: nothing may be concluded from its silence yet.
 fn is_usable(observed: &Observed, name: &NodeName, node: &Node) -> bool {
     let sight = observed.sight(name, node.incarnation);
-    !node.draining && !node.gone && matches!(sight, Sight::Live | Sight::Silent)
+    let has_room = !node.draining && !node.gone && !observed.full.contains(name);
+    has_room && matches!(sight, Sight::Live | Sight::Silent)
 }
 
 /// The spare that serves `partition` best: of a zone that it does not have yet, if possible, and with the least left on it.

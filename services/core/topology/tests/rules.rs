@@ -654,6 +654,13 @@ fn a_replica_whose_disk_failed_leaves_when_another_stays() {
     world.observed.disk_failed.insert((SHARD, head));
     assert_eq!(world.step().unwrap().rule, Rule::EvictLeaving);
     assert_eq!(world.shape(), (vec![2], None));
+    // Nor is it asked to join again at once, and again and again.
+    world.observed.full.insert(name(1));
+    assert_eq!(rule(&world), None);
+    world.add(3, None);
+    assert_eq!(world.step().unwrap().rule, Rule::Assign);
+    assert_eq!(world.step().unwrap().rule, Rule::Join);
+    assert_eq!(world.shape(), (vec![2], Some(3)));
     let mut world = World::with_chain(1, 1, 1);
     let only = world.chain().configuration.chain[0].id;
     world.observed.disk_failed.insert((SHARD, only));

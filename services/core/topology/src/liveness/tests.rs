@@ -348,3 +348,38 @@ fn a_replica_that_says_it_has_no_state_is_dead_in_that_epoch() {
     let observed = pass(&mut liveness, &topology, 1_000..=1_000, &[1, 2, 3], nothing);
     assert!(observed.stateless.is_empty());
 }
+
+// A node without room would be given replicas again and again, each time with all that they hold, and no other node in its place.
+#[test]
+fn a_node_whose_disk_is_full_is_not_tried_again_for_a_while() {
+    let mut topology = topology(2, 2);
+    let mut liveness = Liveness::new(TIMEOUT_MS, 0);
+    let (shard, tail) = (ShardId(0), member(&topology, 1));
+    let epoch = topology.chains[&shard].epoch();
+    liveness.disk_failed(1_000, shard, epoch, tail, &topology);
+    let full = |liveness: &mut Liveness, now_ms, topology: &Topology| {
+        liveness.observe(now_ms, 0, topology).full
+    };
+    let second = BTreeSet::from([name(2)]);
+    assert_eq!(full(&mut liveness, 1_000, &topology), second);
+    assert_eq!(
+        full(&mut liveness, 1_000 + DISK_RETRY_MS - 1, &topology),
+        second
+    );
+    assert!(full(&mut liveness, 1_000 + DISK_RETRY_MS, &topology).is_empty());
+    liveness.disk_failed(70_000, shard, epoch, tail, &topology);
+    assert_eq!(full(&mut liveness, 70_000, &topology), second);
+    // Whoever starts the process again has done something about it.
+    topology
+        .nodes
+        .insert(name(2), Node::new(Incarnation(12), None));
+    let heartbeat = Heartbeat {
+        node: name(2),
+        incarnation: Incarnation(12),
+        leaving: false,
+        replicas: vec![],
+        linked: BTreeSet::new(),
+    };
+    liveness.heartbeat(70_001, heartbeat);
+    assert!(full(&mut liveness, 70_002, &topology).is_empty());
+}
