@@ -9,7 +9,7 @@ use std::{
 };
 
 use catena_authentication::Means;
-use catena_backend::{Backend, Options, Pulse, Spill, Voice};
+use catena_backend::{Backend, Options, Pulse, Spill, ToKeep, Voice};
 use catena_chain::{
     Configuration, Epoch, Generation, Incarnation, Member, ReplicaId,
     message::{News, Report},
@@ -232,7 +232,7 @@ impl Cluster {
             // Nothing is put there, and so it is not made.
             spill: Spill::new(&std::env::temp_dir().join("catena-links")).unwrap(),
             pulse: Pulse::default(),
-            storage: None,
+            to_keep: watch::channel(ToKeep::default()).1,
         });
         self.local.add(me, backend);
         let (local, mut stopped) = (self.local.clone(), self.stopped.clone());

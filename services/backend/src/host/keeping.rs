@@ -42,6 +42,9 @@ type Checkpoint = catena_chain::Checkpoint<Replicated>;
 /// A log of fewer bytes is not worth a snapshot; of more, when it has as many as the last snapshot.
 const CHECKPOINT_BYTES_MIN: u64 = 64 * 1024 * 1024;
 
+/// The same where more than half of `persistence.maxSize` is used: a log that nobody needs must not be what fills it.
+const CHECKPOINT_BYTES_NARROW: u64 = 4 * 1024 * 1024;
+
 /// Bytes of entries that may wait, besides those that the journal has taken, while nobody waits for the disk `[C-65]`. Beyond it the
 /// attempt is given up.
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -444,7 +447,13 @@ impl Keeping {
     /// Whether it is time to cut the log behind a snapshot.
     fn is_grown(&self) -> bool {
         self.current.as_ref().is_some_and(|current| {
-            let enough = current.snapshot_bytes.max(CHECKPOINT_BYTES_MIN);
+            let figures = self.storage.figures();
+            let is_narrow = figures.bytes_max > 0 && figures.bytes_used > figures.bytes_max / 2;
+            let least = match is_narrow {
+                true => CHECKPOINT_BYTES_NARROW,
+                false => CHECKPOINT_BYTES_MIN,
+            };
+            let enough = current.snapshot_bytes.max(least);
             let is_rekeyed = || current.needs_older_key();
             current.is_complete
                 && !current.is_writing
