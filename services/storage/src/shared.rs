@@ -16,6 +16,9 @@ use crate::{
     switches::{Rule, Switches},
 };
 
+/// A segment is no larger than this part of what all states may have.
+const SEGMENTS_MIN: u64 = 64;
+
 const POISONED: &str = "nothing panics while it holds the keys";
 
 /// How a volume is used.
@@ -86,7 +89,7 @@ impl SyncTimes {
 pub(crate) struct Shared {
     pub disk: Arc<dyn Disk>,
     pub root: PathBuf,
-    pub segment_bytes: u64,
+    segment_bytes: u64,
     pub switches: Switches,
     /// 0: as many as the disk has room for.
     bytes_max: AtomicU64,
@@ -134,6 +137,14 @@ impl Shared {
             keys.older.push(before);
         }
         is_other
+    }
+
+    /// Bytes after which a new segment of a log is begun: where there is little room, less, since a segment goes as a whole.
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        match self.bytes_max.load(Relaxed) {
+            0 => self.segment_bytes,
+            max => self.segment_bytes.min(max / SEGMENTS_MIN),
+        }
     }
 
     /// From now on all states may have so many bytes together.

@@ -432,7 +432,7 @@ impl State {
         let key = self.shared.key();
         let is_full = |open: &Open| {
             let is_new = open.sequence == 0;
-            open.key != key.id() || (!is_new && open.offset + bytes > self.shared.segment_bytes)
+            open.key != key.id() || (!is_new && open.offset + bytes > self.shared.segment_bytes())
         };
         if self.open.as_ref().is_none_or(is_full) {
             self.begin_segment(before)?;

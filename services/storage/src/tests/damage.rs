@@ -278,6 +278,26 @@ fn what_was_durable_survives_a_full_disk() {
     }
 }
 
+/// What lies behind a snapshot would fill a small disk, being a part of a segment that is not whole yet.
+#[test]
+fn a_log_behind_snapshots_never_fills_what_little_room_there_is() {
+    let mut options = Options::new(keys(1, &[]));
+    options.bytes_max = Some(100_000);
+    let mut state = begin(&volume(&Simulated::new(1), options));
+    for index in 1..=200 {
+        state.append(&[record(index)]).expect("there is room");
+        state.sync().expect("the disk works");
+        if index % 5 == 0 {
+            let finished = state
+                .write_snapshot(state.end())
+                .and_then(|snapshot| snapshot.finish());
+            state
+                .install(finished.expect("there is room"))
+                .expect("the disk works");
+        }
+    }
+}
+
 /// What was written with an older key is read while that is given, and told of until nothing is left of it.
 #[test]
 fn keys_rotate_while_a_state_is_used() {
