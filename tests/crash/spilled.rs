@@ -1,5 +1,5 @@
 //! Queues so long that most of them is on disk, in a broker that keeps everything: they outlive it, in order, and it needs no
-//! more memory to come back than to go on.
+//! more memory to come back than to go on. Those of sessions, and those of shared subscriptions.
 
 use std::{collections::HashSet, fs, time::Duration};
 
@@ -12,18 +12,24 @@ use catena_tests::{
 
 use crate::{number, standalone::Standalone};
 
-/// So many messages are six times what the profile has memory for; `make crash` takes twenty times.
-fn messages() -> u32 {
-    if number("CATENA_CRASHES").is_some() {
-        20_000
-    } else {
-        6_000
+/// What is to outlive crashes.
+struct Queue {
+    filter: &'static str,
+    messages: u32,
+    /// Of a message.
+    bytes: usize,
+    /// Unanswered ones of the publisher.
+    window: u32,
+}
+
+/// `few`, or with `make crash` `many`.
+fn messages(few: u32, many: u32) -> u32 {
+    match number("CATENA_CRASHES") {
+        Some(_) => many,
+        None => few,
     }
 }
 
-const BYTES: usize = 16 * 1024;
-/// Unanswered ones of the publisher.
-const WINDOW: u32 = 16;
 /// Unanswered ones of the subscriber.
 const RECEIVE_MAXIMUM: u16 = 32;
 const TOPIC: &str = "long/queue";
@@ -34,10 +40,16 @@ const BROKER: &str = "apiVersion: catena.dev/v1\nkind: Broker\nmetadata: {name: 
                       cardinality: {backendChain: {partitions: 1, workers: 1, redundancyFactor: 1}}\n  \
                       diskBackedMessageBuffer: {maxSize: 2Gi}\n  persistence: {maxSize: 4Gi}\n";
 
-fn message(number: u32) -> Message {
-    let mut payload = number.to_string().into_bytes();
-    payload.resize(BYTES, b' ');
-    Message::new(TOPIC, payload).qos(1)
+impl Queue {
+    fn message(&self, number: u32) -> Message {
+        let mut payload = number.to_string().into_bytes();
+        payload.resize(self.bytes, b' ');
+        Message::new(TOPIC, payload).qos(1)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.filter.starts_with("$share/")
+    }
 }
 
 fn number_of(message: &Message) -> u32 {
@@ -45,16 +57,16 @@ fn number_of(message: &Message) -> u32 {
 }
 
 /// Publishes from `from` up to `to`, and notes in which order they were accepted. What is refused for want of memory is sent again.
-fn publish(broker: &Standalone, from: u32, to: u32, accepted: &mut Vec<u32>) {
+fn publish(broker: &Standalone, queue: &Queue, from: u32, to: u32, accepted: &mut Vec<u32>) {
     let mut client = Options::new(Version::V5, "publisher").open_at(broker.address);
     let (mut next, mut again) = (from, Vec::new());
     while next < to || !again.is_empty() {
-        let fresh = next..to.min(next + WINDOW);
+        let fresh = next..to.min(next + queue.window);
         next = fresh.end;
         let batch: Vec<u32> = again.drain(..).chain(fresh).collect();
         let sent: Vec<(u32, u16)> = batch
             .into_iter()
-            .map(|number| (number, client.send_message(&message(number))))
+            .map(|number| (number, client.send_message(&queue.message(number))))
             .collect();
         for (number, id) in sent {
             match client.expect_puback(id).reason {
@@ -75,7 +87,7 @@ struct Had {
 }
 
 /// Takes messages until `count` of the accepted ones have come, and as many more as there are on the way.
-fn take(client: &mut Client, accepted: &[u32], count: usize, had: &mut Had) {
+fn take(client: &mut Client, queue: &Queue, accepted: &[u32], count: usize, had: &mut Had) {
     let before: HashSet<u32> = accepted[..had.count].iter().copied().collect();
     while had.count < count {
         let message = client.expect_message();
@@ -84,7 +96,8 @@ fn take(client: &mut Client, accepted: &[u32], count: usize, had: &mut Had) {
             had.count += 1;
         } else {
             // Nothing but what was on the way when the broker died may come again, and only what nobody answered may come besides.
-            let is_again = message.dup && before.contains(&number);
+            // What a member of a group had is sent as new.
+            let is_again = (message.dup || queue.is_shared()) && before.contains(&number);
             let is_besides = had.maybe.remove(&number);
             assert!(
                 is_again || is_besides,
@@ -113,8 +126,7 @@ fn crash(broker: &mut Standalone, when: &str) {
     broker.serve();
 }
 
-#[test]
-fn long_queues_on_disk_survive_in_order_and_within_the_memory_of_the_profile() {
+fn survive_in_order(queue: &Queue) {
     let _turn = turn();
     let resources = new_directory();
     fs::write(resources.join("broker.yaml"), BROKER).expect("the directory can be written");
@@ -125,20 +137,20 @@ fn long_queues_on_disk_survive_in_order_and_within_the_memory_of_the_profile() {
         .clean_start(false)
         .receive_maximum(RECEIVE_MAXIMUM);
     let mut client = away.open_at(broker.address);
-    client.subscribe(TOPIC, 1);
+    client.subscribe(queue.filter, 1);
     client.disconnect();
 
-    let (mut accepted, all) = (Vec::new(), messages());
+    let (mut accepted, all) = (Vec::new(), queue.messages);
     let third = all / 3;
-    publish(&broker, 0, third, &mut accepted);
+    publish(&broker, queue, 0, third, &mut accepted);
     crash(&mut broker, "a third is there");
-    publish(&broker, third, all, &mut accepted);
+    publish(&broker, queue, third, all, &mut accepted);
     crash(&mut broker, "all are there");
     // Some more, of which nobody hears: they may be there, and nowhere but at the end.
     let mut publisher = Options::new(Version::V5, "publisher").open_at(broker.address);
     let mut had = Had::default();
-    for number in all..all + WINDOW {
-        publisher.send_message(&message(number));
+    for number in all..all + queue.window {
+        publisher.send_message(&queue.message(number));
         had.maybe.insert(number);
     }
     crash(&mut broker, "after a start with all");
@@ -146,7 +158,13 @@ fn long_queues_on_disk_survive_in_order_and_within_the_memory_of_the_profile() {
     for part in 1..=3 {
         let mut client = away.open_at(broker.address);
         assert!(client.connack().session_present, "the session is gone");
-        take(&mut client, &accepted, accepted.len() * part / 3, &mut had);
+        take(
+            &mut client,
+            queue,
+            &accepted,
+            accepted.len() * part / 3,
+            &mut had,
+        );
         if part < 3 {
             crash(&mut broker, "while the queue is taken");
             continue;
@@ -161,4 +179,26 @@ fn long_queues_on_disk_survive_in_order_and_within_the_memory_of_the_profile() {
     assert_eq!(accepted.len(), all as usize);
     broker.assert_well();
     fs::remove_dir_all(&resources).expect("it is ours");
+}
+
+// So many messages are six times what the profile has memory for; `make crash` takes twenty times.
+#[test]
+fn long_queues_on_disk_survive_in_order_and_within_the_memory_of_the_profile() {
+    survive_in_order(&Queue {
+        filter: TOPIC,
+        messages: messages(6_000, 20_000),
+        bytes: 16 * 1024,
+        window: 16,
+    });
+}
+
+// A group whose members are away would fill the memory, lose what was acknowledged, or give it to them in another order. [F-70] [F-73]
+#[test]
+fn long_queues_of_shared_subscriptions_survive_like_those_of_sessions() {
+    survive_in_order(&Queue {
+        filter: "$share/group/long/+",
+        messages: messages(50_000, 200_000),
+        bytes: 1024,
+        window: 128,
+    });
 }

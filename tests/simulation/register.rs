@@ -104,6 +104,7 @@ impl Machine for Register {
     type Op = Op;
     type Effect = Effect;
     type Direct = ();
+    type Rest = ();
     /// The id to write down, unless it stands there already.
     type Command = u64;
     type Settings = Settings;
@@ -221,7 +222,13 @@ impl Machine for Register {
         }
     }
 
-    fn direct(&self, _: Stamp, (): &(), _: &mut Vec<(Origin, Effect)>) {}
+    fn direct(&self, _: Stamp, (): &(), _: &mut u32, _: &mut Vec<(Origin, Effect)>) -> Option<()> {
+        None
+    }
+
+    fn direct_more(&self, (): (), _: &mut u32, _: &mut Vec<(Origin, Effect)>) -> Option<()> {
+        None
+    }
 
     fn would_act(&self, id: &u64) -> bool {
         !self.applied.contains(id)

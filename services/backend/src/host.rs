@@ -104,6 +104,8 @@ pub(crate) struct Host<D: Dial, R: Reach> {
     ready: Ready,
     /// Whose turn it is.
     keys: VecDeque<Key>,
+    /// Connections that are not read from while what they brought past the log is under way.
+    busy: Vec<ConnectionId>,
     news: mpsc::Receiver<News>,
     origins: HashMap<ConnectionId, Connection>,
     streams: BTreeMap<u64, Stream>,
@@ -191,6 +193,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
             now: Now::default(),
             ready: Ready::default(),
             keys: VecDeque::new(),
+            busy: Vec::new(),
             news: parts.news,
             origins: HashMap::new(),
             streams: BTreeMap::new(),
@@ -258,8 +261,9 @@ impl<D: Dial, R: Reach> Host<D, R> {
             self.tick();
         }
         self.answer_inquiries();
+        self.keys.extend(self.busy.drain(..).map(Key::Origin));
         self.take();
-        if std::mem::take(&mut self.is_touched) {
+        if std::mem::take(&mut self.is_touched) || self.replica.has_more() {
             self.replica.settle(&mut self.outputs);
         }
         if self.chronicle.look(&self.replica) {
@@ -273,7 +277,8 @@ impl<D: Dial, R: Reach> Host<D, R> {
         self.tracer.turned(&self.replica);
         self.passports.turned(&self.replica);
         let is_due = self.set_alarm(cx) || std::mem::take(&mut self.is_offloading);
-        let is_more = !self.keys.is_empty() || !self.later.is_empty();
+        let is_more = !self.keys.is_empty() || !self.later.is_empty() || !self.busy.is_empty();
+        let is_more = is_more || self.replica.has_more();
         if is_due || is_more || self.inquiries.wait() {
             cx.waker().wake_by_ref();
         }

@@ -43,6 +43,11 @@ impl<D: Dial, R: Reach> Host<D, R> {
             let Some(connection) = self.origins.get_mut(&id) else {
                 return false;
             };
+            if self.replica.is_busy_with(id) {
+                self.busy.push(id);
+                self.to_send.origins.push(id);
+                return false;
+            }
             match connection.poll_receive() {
                 Poll::Ready(Ok(message)) => {
                     self.tracer.said(&message);

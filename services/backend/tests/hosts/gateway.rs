@@ -100,6 +100,12 @@ impl Gateway {
         }
     }
 
+    /// Carries what there is to carry now, or waits for it a moment.
+    pub async fn turn(&mut self) {
+        let mut turns = 0;
+        self.until(|_| std::mem::replace(&mut turns, 1) == 1).await;
+    }
+
     /// Waits until the shard has committed all ops.
     pub async fn committed(&mut self, through: u64) {
         self.until(|gateway| gateway.uplink.committed_through() >= through)
@@ -305,8 +311,7 @@ impl Gateway {
             self.publish(who, portion);
             // Time does not pass by itself while something can go on.
             tokio::time::advance(Duration::from_millis(1)).await;
-            let mut turns = 0;
-            self.until(|_| std::mem::replace(&mut turns, 1) == 1).await;
+            self.turn().await;
         }
     }
 
@@ -330,6 +335,15 @@ impl Gateway {
             _ => None,
         };
         self.taken.iter().filter_map(number).collect()
+    }
+
+    /// To how many connections messages were to be delivered.
+    pub fn targets(&self) -> usize {
+        let targets = |effect: &Effect| match effect {
+            Effect::Deliver(deliver) => deliver.targets.len(),
+            _ => 0,
+        };
+        self.taken.iter().map(targets).sum()
     }
 
     /// How many messages were delivered.

@@ -1,6 +1,6 @@
 //! What a host owes the origins that are connected to it.
 
-use std::{future::poll_fn, sync::Arc};
+use std::{collections::BTreeSet, future::poll_fn, sync::Arc};
 
 use catena_chain::{Epoch, Generation, Incarnation, Member, ReplicaId, message::Lane};
 use catena_link::Batch;
@@ -97,6 +97,41 @@ fn the_lanes_keep_their_order_on_the_way_out() {
         slow.until(|slow| slow.delivered_count() >= all as usize)
             .await;
         assert!(slow.delivered().into_iter().eq(0..all));
+        assert_eq!(world.pulse(1).counts().direct_dropped, 0);
+    });
+}
+
+// Messages past the log for very many would stop the shard for as long as they take [F-60], or come out of order [F-41].
+#[test]
+fn ops_are_applied_while_messages_past_the_log_go_to_very_many() {
+    run(|| async {
+        let world = alone().await;
+        let mut readers = Gateway::new(&world, SHARD, 1);
+        let count = 3_000;
+        for n in 0..count {
+            readers.subscriber(&format!("reader-{n}"), "t").await;
+        }
+        let mut publisher = Gateway::new(&world, SHARD, 2);
+        let who = publisher.connect("publisher", None).await;
+        let messages = 0..100;
+        let last = publisher.publish_direct(who, messages.clone());
+        readers.taken.clear();
+        while readers.taken.is_empty() {
+            publisher.turn().await;
+            readers.turn().await;
+        }
+        // Some have had the first message. One more comes, and is there before the last message is.
+        publisher.connect("late", None).await;
+        assert!(publisher.uplink.direct_through() < last);
+        while publisher.uplink.direct_through() < last {
+            publisher.turn().await;
+            readers.turn().await;
+        }
+        let all = count * messages.len();
+        readers.until(|readers| readers.targets() == all).await;
+        assert!(readers.delivered().is_sorted(), "one after the other");
+        let delivered: BTreeSet<u32> = readers.delivered().into_iter().collect();
+        assert!(delivered.into_iter().eq(messages));
         assert_eq!(world.pulse(1).counts().direct_dropped, 0);
     });
 }

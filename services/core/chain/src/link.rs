@@ -190,7 +190,7 @@ impl<M: Machine> Replica<M> {
             FromOrigin::Direct {
                 generation,
                 publishes,
-            } => self.direct_says(id, generation, &publishes),
+            } => self.direct_says(id, generation, publishes),
         }
     }
 

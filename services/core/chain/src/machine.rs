@@ -35,6 +35,8 @@ pub trait Machine: fmt::Debug + Sized {
     type Effect: Clone + fmt::Debug;
     /// What passes by the log: it changes nothing and is never repeated `[F-41]` `[C-51]`.
     type Direct: fmt::Debug;
+    /// What is left of one that is for many `[F-60]`.
+    type Rest: fmt::Debug;
     /// What an administrator asks for. It says what it is about, so that a second one of the same does nothing.
     type Command: Clone + fmt::Debug;
     /// What `apply` reads of the cluster's settings; versions rise `[C-50]`.
@@ -50,13 +52,23 @@ pub trait Machine: fmt::Debug + Sized {
     /// Applies one payload and tells whose outboxes grew. Never called with a checkpoint.
     fn apply(&mut self, at: Stamp, payload: &Payload<Self>, grown: &mut Vec<Self::Origin>);
 
-    /// Whom `publish` is to be delivered to, as things stand: nothing is changed `[C-51]`.
+    /// Whom `publish` is to be delivered to, as things stand: nothing is changed `[C-51]`. It goes as far as `work` reaches, and takes
+    /// of it what it did; [`Machine::direct_more`] goes on with the rest.
     fn direct(
         &self,
         at: Stamp,
         publish: &Self::Direct,
+        work: &mut u32,
         deliveries: &mut Vec<(Self::Origin, Self::Effect)>,
-    );
+    ) -> Option<Self::Rest>;
+
+    /// Goes on with what is left, as far as `work` reaches.
+    fn direct_more(
+        &self,
+        rest: Self::Rest,
+        work: &mut u32,
+        deliveries: &mut Vec<(Self::Origin, Self::Effect)>,
+    ) -> Option<Self::Rest>;
 
     /// Whether `command` would do anything as things stand.
     fn would_act(&self, command: &Self::Command) -> bool;

@@ -13,6 +13,7 @@ use crate::{
     commit::Cut,
     configuration::{Configuration, Epoch, Generation, Incarnation, Member, ReplicaId},
     digest,
+    direct::Turns,
     disk::{Disk, Keep, Store, StoreId},
     entry::{Entry, Index, Payload, Stamp},
     hello::{Downstream, Upstream},
@@ -243,6 +244,7 @@ pub struct Replica<M: Machine> {
     pub(crate) is_control_plane_reachable: bool,
     pub(crate) diverged_at: Option<Index>,
     pub(crate) direct_dropped: u64,
+    pub(crate) direct_turns: Turns,
     pub(crate) transfers: Transfers,
     pub(crate) next_report: u64,
 }
@@ -274,6 +276,7 @@ impl<M: Machine> Replica<M> {
             is_control_plane_reachable: true,
             diverged_at: None,
             direct_dropped: 0,
+            direct_turns: Turns::default(),
             transfers: Transfers::default(),
             next_report: 0,
         }
@@ -334,6 +337,7 @@ impl<M: Machine> Replica<M> {
         self.hand_over(outputs);
         self.tell_durable(outputs);
         self.acknowledge(outputs);
+        self.direct_on();
         if self.role.is_tail {
             self.emit(outputs);
             self.serve_peers(outputs);

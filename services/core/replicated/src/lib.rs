@@ -9,7 +9,7 @@ use catena_chain::{Generation, Machine, Payload, Stamp, Standing, Unreadable};
 use catena_link::Outbox;
 use catena_shard::{
     Command, Effect, Effects, Entry as ShardEntry, Frozen, Input as ShardInput, Op, Origin,
-    Settings, Shard, Time, op::Publish,
+    Settings, Shard, Time, direct::Rest, op::Publish,
 };
 use catena_slots::ShardId;
 
@@ -63,6 +63,7 @@ impl Machine for Replicated {
     type Op = Op;
     type Effect = Effect;
     type Direct = Publish;
+    type Rest = Rest;
     type Command = Command;
     type Settings = Settings;
 
@@ -127,8 +128,23 @@ impl Machine for Replicated {
         grown.extend(self.effects.drain());
     }
 
-    fn direct(&self, at: Stamp, publish: &Publish, deliveries: &mut Vec<(Origin, Effect)>) {
-        self.shard.direct(publish, Time(at.0), deliveries);
+    fn direct(
+        &self,
+        at: Stamp,
+        publish: &Publish,
+        work: &mut u32,
+        deliveries: &mut Vec<(Origin, Effect)>,
+    ) -> Option<Rest> {
+        self.shard.direct(publish, Time(at.0), work, deliveries)
+    }
+
+    fn direct_more(
+        &self,
+        rest: Rest,
+        work: &mut u32,
+        deliveries: &mut Vec<(Origin, Effect)>,
+    ) -> Option<Rest> {
+        self.shard.direct_more(rest, work, deliveries)
     }
 
     fn would_act(&self, command: &Command) -> bool {

@@ -7,12 +7,12 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::{
     effect::{Deliver, Effect, Target},
-    id::{ClientKey, Origin, Time},
+    id::Time,
     index::{Match, Matches},
     inflight::{Item, Progress},
     links::LinkId,
     message::Message,
-    op::{Publish, SubscriptionOptions},
+    op::SubscriptionOptions,
     queue::{QueueId, Queued},
     reader::{Attached, ReaderId},
     retained::{Retained, TopicKey},
@@ -49,6 +49,11 @@ impl Targets {
             Some((_, targets)) => targets.push(target),
             None => self.0.push((link, smallvec![target])),
         }
+    }
+
+    /// Those of each link.
+    pub fn into_links(self) -> impl Iterator<Item = (LinkId, SmallVec<[Target; 1]>)> {
+        self.0.into_iter()
     }
 }
 
@@ -288,7 +293,7 @@ impl Shard {
         expires_at: Time,
         targets: Targets,
     ) {
-        for (link, targets) in targets.0 {
+        for (link, targets) in targets.into_links() {
             self.emit(
                 link,
                 Effect::Deliver(Deliver {
@@ -330,74 +335,10 @@ impl Shard {
             }
         }
     }
-
-    /// The QoS 0 lane: matches and delivers without a change of state `[F-41]` `[C-51]`.
-    pub fn direct(&self, publish: &Publish, now: Time, out: &mut Vec<(Origin, Effect)>) {
-        let stale = self
-            .readers
-            .find(publish.who.client)
-            .and_then(|id| self.readers.get(id));
-        let message = &publish.message;
-        let note = |client, what| self.watching.note_direct(message, client, what);
-        if stale.is_some_and(|reader| publish.who.age() < reader.who.age()) {
-            return note(None, What::Dropped(Why::Replaced));
-        }
-        note(None, What::Applied);
-        let mut targets = Targets::default();
-        let mut send = |at: Attached, client: Option<ClientKey>, merged: Merged| {
-            if self
-                .links
-                .get(at.link)
-                .is_some_and(|link| !link.is_congested)
-            {
-                note(client, What::Sent);
-                targets.push(at.link, untracked(at, merged, false));
-            } else {
-                note(client, What::Dropped(Why::Congested));
-            }
-        };
-        let matches = self.index.matches(&message.topic);
-        if matches.readers.is_empty() && matches.groups.is_empty() {
-            note(None, What::Dropped(Why::NoSubscriber));
-        }
-        for matched in &matches.readers {
-            let Some(reader) = self.readers.get(matched.reader) else {
-                continue;
-            };
-            let publisher_is_reader = message.publisher == reader.who.client;
-            let merged = merge(&matched.filters, message, publisher_is_reader);
-            let client = Some(reader.who.client);
-            match (reader.attached, merged) {
-                (Some(at), Some(merged)) => send(at, client, merged),
-                (None, Some(_)) => note(client, What::Dropped(Why::NotConnected)),
-                (_, None) => {}
-            }
-        }
-        for group in &matches.groups {
-            match self.choose_stateless(*group, message) {
-                Some((at, member, merged)) => {
-                    let member = self.readers.get(member);
-                    send(at, member.map(|member| member.who.client), merged);
-                }
-                None => note(None, What::Dropped(Why::NotConnected)),
-            }
-        }
-        let expires_at = message.expires_at(now, self.settings.message_expiry_max);
-        for (link, targets) in targets.0 {
-            if let Some(row) = self.links.get(link) {
-                let deliver = Deliver {
-                    message: message.clone(),
-                    expires_at,
-                    targets,
-                };
-                out.push((row.origin, Effect::Deliver(deliver)));
-            }
-        }
-    }
 }
 
 /// Merges the filters of a reader that match; `None` when No Local excludes all of them.
-fn merge(
+pub(crate) fn merge(
     filters: &[SubscriptionOptions],
     message: &Message,
     publisher_is_reader: bool,

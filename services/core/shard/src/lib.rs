@@ -9,6 +9,7 @@ mod cluster;
 pub mod command;
 mod cursor;
 mod deliver;
+pub mod direct;
 pub mod effect;
 pub mod entry;
 mod fan_out;

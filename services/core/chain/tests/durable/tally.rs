@@ -21,6 +21,7 @@ impl Machine for Tally {
     type Op = u64;
     type Effect = u64;
     type Direct = ();
+    type Rest = ();
     type Command = u64;
     type Settings = u64;
 
@@ -57,7 +58,13 @@ impl Machine for Tally {
         }
     }
 
-    fn direct(&self, _: Stamp, (): &(), _: &mut Vec<(u64, u64)>) {}
+    fn direct(&self, _: Stamp, (): &(), _: &mut u32, _: &mut Vec<(u64, u64)>) -> Option<()> {
+        None
+    }
+
+    fn direct_more(&self, (): (), _: &mut u32, _: &mut Vec<(u64, u64)>) -> Option<()> {
+        None
+    }
 
     fn would_act(&self, number: &u64) -> bool {
         !self.applied.contains(number)

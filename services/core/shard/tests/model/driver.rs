@@ -273,8 +273,7 @@ impl Driver {
         let mut publish = publish(me, who, body);
         let shard = self.world.topic(topic);
         if direct {
-            let mut told = vec![];
-            self.world.shards[shard].direct(&publish, self.world.now, &mut told);
+            let told = passed_by(&self.world.shards[shard], &publish, self.world.now);
             return self.see(told);
         }
         if qos == 2 && me.expiry > 0 {

@@ -44,11 +44,10 @@ fn the_direct_lane_delivers_without_a_change_of_state() {
     world.subscribe(&client, who, "t/#", QoS::ExactlyOnce);
     world.subscribe(&client, who, "$share/g/t/+", QoS::ExactlyOnce);
     let before = world.shards[0].snapshot();
-    let mut out = vec![];
     let now = world.now;
     let mut sent = message("t/1", "x", QoS::AtMostOnce);
     sent.expiry = Some(3);
-    world.shards[0].direct(&publish(&client, who, sent.clone()), now, &mut out);
+    let out = passed_by(&world.shards[0], &publish(&client, who, sent.clone()), now);
     assert_eq!(payloads(&out, &client), ["x", "x"]);
     assert!(
         deliveries(&out)
@@ -56,10 +55,53 @@ fn the_direct_lane_delivers_without_a_change_of_state() {
             .all(|(_, _, target)| target.packet_id == 0 && !target.counted)
     );
     assert!(matches!(&out[0].1, Effect::Deliver(d) if d.expires_at == now.plus_seconds(3)));
-    out.clear();
-    world.shards[0].direct(&publish(&stale, was, sent), now, &mut out);
+    let out = passed_by(&world.shards[0], &publish(&stale, was, sent), now);
     assert!(out.is_empty(), "a stale connection's are dropped");
     assert_eq!(world.shards[0].snapshot(), before);
+}
+
+/// A message for very many would hold up everything else [F-60]; or some would get it twice, or not at all [F-41].
+#[test]
+fn a_message_past_the_log_goes_to_very_many_in_steps() {
+    let mut world = World::new(1);
+    let readers: Vec<(Client, catena_shard::Who)> = (0..2_500_u64)
+        .map(|n| {
+            let id: &'static str = Box::leak(format!("r{n}").into_boxed_str());
+            let client = Client::new(id, 10 + n);
+            let who = world.join(&client);
+            world.subscribe(&client, who, "t", QoS::AtMostOnce);
+            (client, who)
+        })
+        .collect();
+    let publisher = Client::new("p", 1);
+    let who = world.join(&publisher);
+    let before = world.shards[0].snapshot();
+    let sent = publish(&publisher, who, message("t", "x", QoS::AtMostOnce));
+    let (mut out, mut work) = (vec![], 1_000);
+    let rest = world.shards[0].direct(&sent, world.now, &mut work, &mut out);
+    assert_eq!((work, deliveries(&out).len()), (0, 999));
+    assert_eq!(world.shards[0].snapshot(), before);
+
+    // Meanwhile others go on: one who has had it leaves, one who has not leaves, and one comes, for whom it is too old.
+    let (first, first_who) = &readers[0];
+    world.leave(first, *first_who, false);
+    let (last, last_who) = &readers[2_499];
+    world.leave(last, *last_who, false);
+    let late = Client::new("late", 9);
+    let late_who = world.join(&late);
+    world.subscribe(&late, late_who, "t", QoS::AtMostOnce);
+
+    let (mut rest, mut steps) = (rest, 1);
+    while let Some(left) = rest {
+        let (mut work, before) = (1_000, deliveries(&out).len());
+        rest = world.shards[0].direct_more(left, &mut work, &mut out);
+        assert!(deliveries(&out).len() <= before + 1_000);
+        steps += 1;
+    }
+    assert_eq!(steps, 3);
+    let mut conns: Vec<u64> = deliveries(&out).iter().map(|(conn, ..)| conn.0).collect();
+    conns.sort_unstable();
+    assert!(conns.into_iter().eq(10..10 + 2_499), "each of them once");
 }
 
 /// A QoS 2 message that is sent again would arrive twice, or a new one under an old id not at all [F-42].

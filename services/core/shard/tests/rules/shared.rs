@@ -169,7 +169,7 @@ fn qos_0_is_spread_by_topic_and_counter() {
         let mut sent = message("t", "x", QoS::AtMostOnce);
         sent.counter = n;
         let publish = publish(&group.sender.0, group.sender.1, sent);
-        group.world.shards[0].direct(&publish, group.world.now, &mut out);
+        out.extend(passed_by(&group.world.shards[0], &publish, group.world.now));
     }
     let counts = counts(&out);
     assert_eq!(counts.values().sum::<usize>(), 300);
@@ -384,7 +384,7 @@ fn members_of_a_lost_gateway_are_not_chosen() {
             group.sender.1,
             message(&format!("t/{n}"), "z", QoS::AtMostOnce),
         );
-        group.world.shards[0].direct(&qos_0, group.world.now, &mut told);
+        told.extend(passed_by(&group.world.shards[0], &qos_0, group.world.now));
     }
     assert_eq!(payloads(&told, &other).len(), 20, "at once");
     for n in 0..20 {

@@ -637,3 +637,13 @@ pub fn published(told: &[(Origin, Effect)]) -> Vec<ReasonCode> {
     };
     told.iter().filter_map(reason).collect()
 }
+
+/// All that a message which passes by the log brings about, in steps of two.
+pub fn passed_by(shard: &Shard, publish: &op::Publish, now: Time) -> Vec<(Origin, Effect)> {
+    let mut out = vec![];
+    let mut rest = shard.direct(publish, now, &mut 2, &mut out);
+    while let Some(left) = rest {
+        rest = shard.direct_more(left, &mut 2, &mut out);
+    }
+    out
+}
