@@ -549,6 +549,7 @@ impl Driver {
                 _ => {}
             }
         }
+        self.reference.check_groups();
     }
 
     /// Acknowledges and gives back until nothing more comes.

@@ -96,6 +96,25 @@ pub struct Reference {
     next_order: u64,
     /// Members of groups are lost, one after the other: what the first one had may be sent before the next one's is back.
     pub is_losing: bool,
+    /// What groups have sent since the last look at their order: what goes to several gateways is not seen in the order of sending.
+    sent: Vec<Sent>,
+}
+
+/// A delivery of a group, of a message above QoS 0.
+#[derive(Debug)]
+struct Sent {
+    client: usize,
+    filter: usize,
+    topic: String,
+    order: u64,
+}
+
+impl Sent {
+    /// Without wildcards members take turns, with them each topic has one of them.
+    fn is_before(&self, filter: usize, topic: &str, order: u64) -> bool {
+        let is_same = self.filter == filter && (filter == SHARED || self.topic == topic);
+        is_same && self.order < order
+    }
 }
 
 /// A delivery that arrived.
@@ -140,6 +159,7 @@ impl Reference {
             retained: vec![],
             next_order: 0,
             is_losing: false,
+            sent: vec![],
         }
     }
 
@@ -487,17 +507,21 @@ impl Reference {
                     .iter()
                     .position(|owed| owed.look.number == look.number);
                 let mut owed = group.waiting.remove(place.expect("once in all"));
-                // Without wildcards members take turns, with them each topic has one of them.
-                let earlier = group.waiting.iter().find(|earlier| {
-                    let is_same = filter == SHARED || earlier.msg.topic == owed.msg.topic;
-                    let is_queued = earlier.msg.qos > 0 && owed.msg.qos > 0;
-                    is_same
-                        && is_queued
-                        && earlier.order < owed.order
-                        && earlier.msg.expires_at > now
-                });
-                let is_kept = earlier.is_none() || self.is_losing;
-                assert!(is_kept, "{owed:?} overtook {earlier:?}");
+                if owed.msg.qos > 0 {
+                    let sent = Sent {
+                        client,
+                        filter,
+                        topic: owed.msg.topic.clone(),
+                        order: owed.order,
+                    };
+                    let later = self.sent.iter().find(|other| {
+                        other.client == client
+                            && sent.is_before(other.filter, &other.topic, other.order)
+                    });
+                    let is_kept = later.is_none() || self.is_losing;
+                    assert!(is_kept, "{later:?} overtook {sent:?}");
+                    self.sent.push(sent);
+                }
                 let own = owed.look.clone();
                 owed.look.qos = own.qos.min(sub.qos);
                 owed.look.retain = own.retain && sub.retain_as_published;
@@ -519,6 +543,23 @@ impl Reference {
                 received: false,
                 epoch: session.epoch,
             });
+        }
+    }
+
+    /// Of what groups have sent together, nothing may have overtaken what still waits.
+    pub fn check_groups(&mut self) {
+        for sent in std::mem::take(&mut self.sent) {
+            let group = &self.groups[sent.filter - SHARED];
+            let earlier = group.waiting.iter().find(|earlier| {
+                let (topic, order) = (&earlier.msg.topic, earlier.order);
+                let is_same = sent.filter == SHARED || sent.topic == *topic;
+                is_same
+                    && order < sent.order
+                    && earlier.msg.qos > 0
+                    && earlier.msg.expires_at > self.now
+            });
+            let is_kept = earlier.is_none() || self.is_losing;
+            assert!(is_kept, "{sent:?} overtook {earlier:?}");
         }
     }
 
