@@ -45,6 +45,8 @@ struct Outcome {
     disk_starts: u64,
     commands: u64,
     ended_without_control: bool,
+    /// Persistence was turned on and off.
+    turned: bool,
 }
 
 /// Runs one seed; the trace of a run that kept all promises comes back.
@@ -66,6 +68,7 @@ fn run_with<W: Workload>(plan: Plan) -> Result<Outcome, Violation> {
         disk_starts: world.watch.disk_starts(),
         commands: world.commands_done,
         ended_without_control: world.plan.ends_without_control,
+        turned: world.plan.turns_disks,
     })
 }
 
@@ -112,6 +115,7 @@ fn sweep(kind: Kind, test: &str, default: u64) {
     };
     let outcomes = parallel(first..first + count, |seed| (seed, run(kind, seed, None)));
     let (mut commits, mut empty, mut disk, mut commands, mut without_control) = (0, 0, 0, 0, 0);
+    let mut turned = 0;
     let mut failed = Vec::new();
     for (seed, outcome) in outcomes {
         match outcome {
@@ -121,13 +125,14 @@ fn sweep(kind: Kind, test: &str, default: u64) {
                 disk += u64::from(outcome.disk_starts > 0);
                 commands += outcome.commands;
                 without_control += u64::from(outcome.ended_without_control);
+                turned += u64::from(outcome.turned);
             }
             Err(violation) => failed.push(format!("seed {seed}: {violation}")),
         }
     }
     println!(
         "{count} seeds, {commits} commits, {commands} commands of administrators; in {empty} a shard started empty, in {disk} from \
-         a disk, {without_control} ended without a control plane"
+         a disk, {without_control} ended without a control plane, in {turned} persistence was turned on and off"
     );
     if let Some(first) = failed.first() {
         let (all, seed) = (
@@ -141,6 +146,10 @@ fn sweep(kind: Kind, test: &str, default: u64) {
     }
     assert!(commits > count * 50, "next to nothing was committed");
     assert!(count < 50 || disk > 0, "no shard ever went on from a disk");
+    assert!(
+        count < 50 || turned > 0,
+        "persistence was never turned on and off"
+    );
     let is_administered = kind == Kind::Clients && count >= 50;
     assert!(
         !is_administered || commands > count,

@@ -147,7 +147,7 @@ const NEEDED: &[Needed] = &[
     ),
     needed(
         Loosened::Chain(Rule::C65),
-        500,
+        1_000,
         "a disk that is begun while the replica goes on counts as soon as its snapshot is there",
     ),
     needed(
