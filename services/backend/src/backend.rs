@@ -25,7 +25,7 @@ use crate::{
     limits::{ARRIVALS, FROM_ORIGIN_MESSAGES, NEWS, STREAM_ENVELOPES, TO_ORIGIN_MESSAGES},
     pulse::Pulse,
     spill::Spill,
-    storage::ToKeep,
+    storage::{Storage, ToKeep},
     voice::Voice,
 };
 
@@ -181,6 +181,8 @@ impl Shards {
                     for host in running.news.values() {
                         let _ = host.send(News::ToKeep(to_keep.clone())).await;
                     }
+                    let cluster = self.cluster.borrow().clone();
+                    self.begin_to_forget(&cluster, &mut running).await;
                 }
                 arrival = self.arrivals.recv(), if is_asked => match arrival {
                     Some(Arrival { shard, news }) => {
@@ -210,6 +212,22 @@ impl Shards {
         for (shard, configuration) in &cluster.chains {
             if configuration.role_of(self.me).is_some() && self.has(*shard) {
                 self.begin(*shard, running).await;
+            }
+        }
+        self.begin_to_forget(&cluster, running).await;
+    }
+
+    /// Where nothing is to be kept any more, somebody has to see to what the disk has of shards that are others' now `[C-66]`.
+    async fn begin_to_forget<D: Dial, R: Reach>(
+        &self,
+        cluster: &Cluster,
+        running: &mut Running<D, R>,
+    ) {
+        let to_keep = self.to_keep.borrow().clone();
+        let storage = to_keep.storage.filter(|_| !to_keep.is_wanted);
+        for shard in storage.iter().flat_map(Storage::found) {
+            if self.has(shard) && cluster.chains.contains_key(&shard) {
+                self.begin(shard, running).await;
             }
         }
     }

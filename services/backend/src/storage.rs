@@ -215,6 +215,11 @@ impl Storage {
         self.inner.volume.set_max(bytes);
     }
 
+    /// The shards that it has something of which no replica has taken over.
+    pub(crate) fn found(&self) -> Vec<ShardId> {
+        lock(&self.inner.found).keys().copied().collect()
+    }
+
     pub(crate) fn take(&self, shard: ShardId) -> Option<Recovered> {
         lock(&self.inner.found).remove(&shard)
     }
@@ -269,6 +274,11 @@ fn recover(
     let meta = state.meta();
     if meta.status != Status::Complete {
         info!(%shard, "what is kept of a shard is of a replica that was joining: it is to join anew");
+        drop(state);
+        // It never counted, and nothing is kept aside of it.
+        if let Err(failure) = volume.forget(shard) {
+            warn!(%shard, %failure, "it cannot be removed now");
+        }
         return Ok(None);
     }
     if meta.feature_level != LEVEL {

@@ -76,6 +76,7 @@ impl<M: Machine> Replica<M> {
         self.join = Join::default();
         self.diverged_at = None;
         self.begin_if_founder(outputs);
+        self.look_at_kept(outputs);
         let durable = self.durable_through();
         if let Some(state) = &mut self.state {
             if role.is_tail && !was_tail {

@@ -266,6 +266,12 @@ impl<M: Machine> Disk<M> {
         self.last_store
     }
 
+    /// What it held is of no use; comes back with a name for what is done about that.
+    pub fn forget_kept(&mut self) -> StoreId {
+        self.kept = None;
+        self.new_store()
+    }
+
     /// What the disk held, while it may still be gone on from.
     pub fn kept(&self) -> Option<&Kept<M>> {
         self.kept.as_ref()

@@ -15,6 +15,7 @@
 //! others have heard.
 
 use crate::{
+    configuration::Beginning,
     disk::{Keep, Store, StoreId},
     entry::Index,
     machine::Machine,
@@ -46,6 +47,21 @@ impl<M: Machine> Replica<M> {
             self.disk.is_wanted = is_wanted;
             self.disk.next_try = 0;
             self.tend_store(outputs);
+            self.look_at_kept(outputs);
+        }
+    }
+
+    /// What the disk held at the start is of no use once a configuration leaves it out: an id never comes back `[C-63]`. Where nothing is
+    /// to be kept it goes, whether we are anything in the chain or not.
+    pub(crate) fn look_at_kept(&mut self, outputs: &mut Vec<Output<M>>) {
+        let (Some(configuration), Some(kept)) = (&self.configuration, self.disk.kept()) else {
+            return;
+        };
+        let id = kept.replica();
+        let counts = configuration.names(id) || configuration.began == Beginning::Disk(id);
+        if !counts && !self.disk.is_wanted {
+            let store = self.disk.forget_kept();
+            outputs.push(Output::Keep(Keep::Forget { store }));
         }
     }
 

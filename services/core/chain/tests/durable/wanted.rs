@@ -1,6 +1,6 @@
 //! Persistence is turned on and off while everything runs `[C-65]` `[C-66]`.
 
-use catena_chain::{Input, ReplicaId, message::News};
+use catena_chain::{Epoch, Incarnation, Input, ReplicaId, message::News};
 
 use crate::{Chain, HEAD, TAIL, from_disk, kept, member};
 
@@ -257,6 +257,34 @@ fn whoever_begins_in_another_way_forgets_what_its_disk_held() {
     assert_eq!(chain.told(HEAD), "forget");
     chain.command(1);
     assert_eq!(chain.done(), [1], "nobody waits for that");
+}
+
+// Of a node that has no part in the chain any more, files would stay for ever; and of one whose turn may still come they must not go.
+#[test]
+fn what_is_left_out_of_the_chain_is_forgotten_where_nothing_is_kept() {
+    let before = Chain::whole(&[true]);
+    let mut chain = Chain::new(&[false]);
+    chain.replicas[HEAD].keep(kept(&before.disks[HEAD], member(0).id).unwrap());
+    // Others live, and we are dead in that chain; or somebody is to go on from it.
+    let mut configuration = chain.founded();
+    configuration.chain[0].incarnation = Incarnation(7);
+    chain.tell(&configuration);
+    let mut founded = from_disk(member(0).id);
+    founded.epoch = Epoch(2);
+    founded.chain[0].incarnation = Incarnation(8);
+    chain.tell(&founded);
+    assert_eq!(chain.told(HEAD), "nothing");
+    let mut configuration = from_disk(ReplicaId(9));
+    configuration.chain[0].incarnation = Incarnation(9);
+    chain.keeps(HEAD, true);
+    chain.tell(&configuration);
+    assert_eq!(
+        chain.told(HEAD),
+        "nothing",
+        "it is moved aside when another begins"
+    );
+    chain.keeps(HEAD, false);
+    assert_eq!(chain.told(HEAD), "forget");
 }
 
 // A snapshot may hold what the tail has not on its disk yet. A learner that keeps nothing, promoted before it heard of that, would
