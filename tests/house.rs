@@ -177,9 +177,9 @@ const FLOW_RULES: &[std::ops::RangeInclusive<u32>] = &[
     90..=90,
 ];
 
-/// The rules of replication, C-1 to C-64.
+/// The rules of replication, C-1 to C-66.
 const CHAIN_RULES: &[std::ops::RangeInclusive<u32>] =
-    &[1..=4, 10..=16, 20..=25, 30..=35, 40..=45, 50..=53, 59..=64];
+    &[1..=4, 10..=16, 20..=25, 30..=35, 40..=45, 50..=53, 59..=66];
 
 /// A crate that reaches for one beside or above it cannot be tested, moved or understood alone.
 #[test]
