@@ -67,7 +67,7 @@ impl HandOver<'_> {
                 closed += 1;
             }
         }
-        warn!(shard = %self.shard, generation = generation.0, closed, "a shard has lost what it held");
+        warn!(shard = %self.shard, generation = generation.0, closed, "a shard has begun anew: it is empty, or lacks what was acknowledged last; sessions that rest on it end");
     }
 
     /// Tells those that wait for progress.

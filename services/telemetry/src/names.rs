@@ -146,7 +146,7 @@ metrics! {
     CHAIN_LIVE Gauge "catena_chain_live_replicas" "{replicas}" ["shard"] "Live replicas of a chain, without its learner";
     CHAIN_LAG Gauge "catena_chain_lag" "{entries}" ["shard"] "Entries that the replica furthest behind lacks of the head's";
     CHAIN_EPOCH Gauge "catena_chain_epoch" "1" ["shard"] "The epoch of a chain: each change of it is one more";
-    CHAIN_GENERATION Gauge "catena_chain_generation" "1" ["shard"] "How often a shard has started empty: above 1, what it held before is lost";
+    CHAIN_GENERATION Gauge "catena_chain_generation" "1" ["shard"] "How often a shard has begun anew: empty, or after a power cut with persistence.sync Interval";
 
     // What the probe finds.
     PROBE_UP Gauge "catena_probe_up" "1" ["gateway", "shard"] "1 where the last round of the probe on this route went well";
