@@ -237,10 +237,12 @@ impl Keeping {
 
     /// Nothing more is written to the present store.
     fn end(&mut self) {
-        if let Some(current) = self.current.take() {
-            if let Some(journal) = &current.journal {
-                journal.close();
-            }
+        if let Some(Current {
+            journal: Some(journal),
+            ..
+        }) = self.current.take()
+        {
+            journal.close();
         }
     }
 
