@@ -264,7 +264,13 @@ fn recover(
         })
     };
     let state = match volume.find(shard).map_err(read)? {
-        Found::Nothing => return Ok(None),
+        Found::Nothing => {
+            // Of a state that was being forgotten, files may be left.
+            if let Err(failure) = volume.forget(shard) {
+                warn!(%shard, %failure, "what is left of a shard cannot be removed now");
+            }
+            return Ok(None);
+        }
         Found::Unusable(source) if source.reason.may_pass() => {
             return Err(StorageError::Unusable { shard, source });
         }

@@ -277,10 +277,16 @@ impl Volume {
     pub fn forget(&self, shard: ShardId) -> Result<(), Failure> {
         let directory = self.directory(shard);
         let failed = |error: io::Error| Failure::io("forget what is in", &directory, &error);
-        let Some(newest) = self.numbers(shard).map_err(failed)?.pop() else {
-            return Ok(());
-        };
         let gone = directory.join(GONE);
+        let Some(newest) = self.numbers(shard).map_err(failed)?.pop() else {
+            // What is left of the last time, if anything is.
+            let disk = &*self.shared.disk;
+            let left = self.remove_state(&gone);
+            return match left.and_then(|()| disk.remove_directory(&directory)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+                _ => Ok(()),
+            };
+        };
         self.remove_asides(shard).map_err(failed)?;
         self.remove_state(&gone).map_err(failed)?;
         self.shared.sync_names(&directory)?;

@@ -154,6 +154,7 @@ impl<M: Machine> Replica<M> {
             self.dropped = self.seat;
             if let Some(store) = state.store {
                 let store = store.id;
+                self.disk.left = self.seat;
                 outputs.push(Output::Keep(Keep::End { store }));
             }
         }

@@ -244,6 +244,8 @@ pub(crate) struct Disk<M: Machine> {
     /// What the disk held when the process began, until it is gone on from or is of no use any more.
     kept: Option<Kept<M>>,
     last_store: StoreId,
+    /// Whose state is still there although the replica has dropped its own.
+    pub left: Option<ReplicaId>,
     /// Whether anything is to be kept.
     pub is_wanted: bool,
     /// When what the disk did not do is tried again, in microseconds.
@@ -255,6 +257,7 @@ impl<M: Machine> Disk<M> {
         Disk {
             kept: None,
             last_store: StoreId(0),
+            left: None,
             is_wanted,
             next_try: 0,
         }
@@ -268,8 +271,14 @@ impl<M: Machine> Disk<M> {
 
     /// What it held is of no use; comes back with a name for what is done about that.
     pub fn forget_kept(&mut self) -> StoreId {
-        self.kept = None;
+        (self.kept, self.left) = (None, None);
         self.new_store()
+    }
+
+    /// Whose states are there, while there is none that is written to.
+    pub fn held(&self) -> impl Iterator<Item = ReplicaId> {
+        let kept = self.kept.as_ref().map(|kept| kept.replica);
+        kept.into_iter().chain(self.left)
     }
 
     /// What the disk held, while it may still be gone on from.
@@ -313,7 +322,8 @@ impl<M: Machine> Replica<M> {
         let (Some(replica), Some(state)) = (self.seat, self.state.as_mut()) else {
             return;
         };
-        let is_of_no_use = self.disk.kept.take().is_some();
+        let is_of_no_use = self.disk.held().next().is_some();
+        (self.disk.kept, self.disk.left) = (None, None);
         let end = state.log.last();
         if !self.disk.is_wanted {
             if source != Source::New {

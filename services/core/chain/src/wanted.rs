@@ -51,15 +51,16 @@ impl<M: Machine> Replica<M> {
         }
     }
 
-    /// What the disk held at the start is of no use once a configuration leaves it out: an id never comes back `[C-63]`. Where nothing is
+    /// What the disk held at the start, or when we were evicted, is of no use once a configuration leaves it out: an id never comes back `[C-63]`. Where nothing is
     /// to be kept it goes, whether we are anything in the chain or not.
     pub(crate) fn look_at_kept(&mut self, outputs: &mut Vec<Output<M>>) {
-        let (Some(configuration), Some(kept)) = (&self.configuration, self.disk.kept()) else {
+        let (Some(configuration), None) = (&self.configuration, &self.state) else {
             return;
         };
-        let id = kept.replica();
-        let counts = configuration.names(id) || configuration.began == Beginning::Disk(id);
-        if !counts && !self.disk.is_wanted {
+        let counts = |id| configuration.names(id) || configuration.began == Beginning::Disk(id);
+        let mut held = self.disk.held().peekable();
+        if !self.disk.is_wanted && held.peek().is_some() && !held.any(counts) {
+            drop(held);
             let store = self.disk.forget_kept();
             outputs.push(Output::Keep(Keep::Forget { store }));
         }

@@ -47,9 +47,18 @@ fn after_a_cut(seed: u64, step: u64, switches: Switches) -> (Option<u64>, bool) 
     disk.cut_power_in(step);
     let is_done = forgets.forget(SHARD).is_ok();
     disk.cut_power();
-    let found = volume(&disk, Switches::default()).find(SHARD);
+    let after = volume(&disk, Switches::default());
+    let found = after.find(SHARD);
     let whose = match found.expect("the disk works") {
-        Found::Nothing => None,
+        Found::Nothing => {
+            after.forget(SHARD).expect("the disk works");
+            assert_eq!(
+                after.shards().expect("the disk works"),
+                [],
+                "files are left"
+            );
+            None
+        }
         Found::State(state) => Some(state.meta().replica.0),
         Found::Unusable(unusable) => panic!("seed {seed}, step {step}: {unusable}"),
     };

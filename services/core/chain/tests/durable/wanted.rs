@@ -287,6 +287,19 @@ fn what_is_left_out_of_the_chain_is_forgotten_where_nothing_is_kept() {
     assert_eq!(chain.told(HEAD), "forget");
 }
 
+// The same of one that was of the chain until a moment ago, and left its files behind.
+#[test]
+fn whoever_was_evicted_forgets_when_it_is_turned_off() {
+    let mut chain = Chain::whole(&[true, true]);
+    let mut configuration = chain.replicas[HEAD].configuration().unwrap().clone();
+    configuration.epoch = configuration.epoch.next();
+    configuration.chain.truncate(1);
+    chain.tell(&configuration);
+    assert_eq!(chain.told(TAIL), "end");
+    chain.keeps(TAIL, false);
+    assert_eq!(chain.told(TAIL), "forget");
+}
+
 // A snapshot may hold what the tail has not on its disk yet. A learner that keeps nothing, promoted before it heard of that, would
 // commit it; and the tail's disk counts.
 #[test]
