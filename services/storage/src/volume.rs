@@ -279,9 +279,10 @@ impl Volume {
         let failed = |error: io::Error| Failure::io("forget what is in", &directory, &error);
         let gone = directory.join(GONE);
         let Some(newest) = self.numbers(shard).map_err(failed)?.pop() else {
-            // What is left of the last time, if anything is.
+            // What a crash left of forgetting, or of beginning.
             let disk = &*self.shared.disk;
-            let left = self.remove_state(&gone);
+            let new = self.remove_state(&directory.join(NEW));
+            let left = new.and_then(|()| self.remove_state(&gone));
             return match left.and_then(|()| disk.remove_directory(&directory)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
                 _ => Ok(()),

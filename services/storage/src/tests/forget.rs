@@ -103,3 +103,30 @@ fn a_state_may_begin_after_the_one_before_was_forgotten() {
     drop(begin(&volume, 3));
     assert!(matches!(volume.find(SHARD), Ok(Found::State(_))));
 }
+
+/// What a crash leaves of a beginning counts for nothing, and must not stay for ever.
+#[test]
+fn what_is_left_of_a_beginning_goes() {
+    let mut was_left = false;
+    for seed in 0..SEEDS {
+        for step in 0..STEPS {
+            let disk = Simulated::new(seed);
+            let before = volume(&disk, Switches::default());
+            disk.cut_power_in(step);
+            let identity = Identity {
+                generation: Generation(1),
+                replica: ReplicaId(1),
+                feature_level: 1,
+            };
+            let begun = before.begin(SHARD, identity, Position::default(), Sync::Always);
+            drop((begun, before));
+            disk.cut_power();
+            let after = volume(&disk, Switches::default());
+            let is_nothing = matches!(after.find(SHARD), Ok(Found::Nothing));
+            was_left |= is_nothing && !after.shards().expect("the disk works").is_empty();
+            after.forget(SHARD).expect("the disk works");
+            assert_eq!(after.shards().expect("the disk works"), []);
+        }
+    }
+    assert!(was_left, "the power never went in between");
+}
