@@ -513,6 +513,7 @@ impl<W: Workload> World<W> {
         }
         // Not within the step in which it came about.
         let input = Input::DiskFailed { store };
+        self.nodes[node].has_failed_disk = true;
         self.nodes[node].failed.push((shard, input));
     }
 

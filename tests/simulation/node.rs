@@ -42,6 +42,8 @@ pub struct Node<W: Workload> {
     frozen: Vec<(usize, Input<W::Machine>)>,
     /// Its disk, if it keeps anything.
     pub volumes: Option<Volumes<W>>,
+    /// It gets no replica for a minute, which is longer than any run `[C-64]`.
+    pub has_failed_disk: bool,
     /// Disks that failed within a step.
     pub failed: Vec<(usize, Input<W::Machine>)>,
 }
@@ -74,6 +76,7 @@ impl<W: Workload> World<W> {
             hangs_until: vec![0; self.plan.shards()],
             frozen: Vec::new(),
             volumes,
+            has_failed_disk: false,
             failed: Vec::new(),
         }
     }

@@ -167,7 +167,9 @@ impl<W: Workload> World<W> {
             let Some(configuration) = content.configuration(shard) else {
                 return Err(format!("shard {shard} was never founded"));
             };
-            if has_control && configuration.chain.len() < self.plan.redundancy {
+            let without_disk = self.nodes.iter().filter(|node| node.has_failed_disk);
+            let most = configuration.chain.len() + without_disk.count();
+            if has_control && most < self.plan.redundancy {
                 return Err(format!("{:?} is not at full strength", configuration.shard));
             }
             let replicas: Vec<_> = configuration
