@@ -19,6 +19,8 @@ use catena_storage::{
 use crate::{
     network::Place,
     parcel::{Event, Parcel},
+    plan::Syncing,
+    unsynced::{INTERVAL, Left},
     workload::Workload,
     world::World,
 };
@@ -47,6 +49,12 @@ pub struct Disk {
     pub full_until: u64,
     /// By shard: whose state on it is complete, and may be gone on from.
     pub counts: BTreeMap<usize, ReplicaId>,
+    /// By shard: how the last process left its state, or this one found it.
+    pub left: BTreeMap<usize, Left>,
+    /// By shard: since when what was written may be missing.
+    pub lacks: BTreeMap<usize, u64>,
+    /// When the power went last.
+    pub cut_at: Option<u64>,
 }
 
 /// A replica as its disk has it, and what reads and writes that disk.
@@ -60,6 +68,10 @@ pub struct Volumes<W: Workload> {
     stores: BTreeMap<usize, Store>,
     /// What a thread is about to forget.
     forgetting: BTreeMap<usize, StoreId>,
+    /// When entries are to count.
+    sync: Sync,
+    /// When everything was synced last, where that is done at intervals.
+    synced_at: u64,
 }
 
 /// The store of one replica.
@@ -70,6 +82,32 @@ struct Store {
     is_checkpointing: bool,
     /// It is complete when the replica says so `[C-65]`.
     is_beside: bool,
+    /// Since when an entry waits for its sync.
+    unsynced_since: Option<u64>,
+}
+
+impl Store {
+    /// What was found at the start has this name until it is gone on from.
+    const FOUND: StoreId = StoreId(0);
+
+    /// How far it would be if its process ended now.
+    fn left(&self) -> Left {
+        Left::of(&self.state, self.unsynced_since)
+    }
+
+    /// Something was written, or synced.
+    fn note(&mut self, now: u64) {
+        let since = *self.unsynced_since.get_or_insert(now);
+        self.unsynced_since = self.state.is_dirty().then_some(since);
+    }
+
+    /// Entries through this one count.
+    fn counts_through(&self) -> u64 {
+        match self.state.meta().sync {
+            Sync::Always => self.state.durable(),
+            Sync::Interval => self.state.end().index,
+        }
+    }
 }
 
 /// What a thread of the disk has come to.
@@ -104,12 +142,15 @@ impl<W: Workload> World<W> {
                 is_damaged: false,
                 full_until: 0,
                 counts: BTreeMap::new(),
+                left: BTreeMap::new(),
+                lacks: BTreeMap::new(),
+                cut_at: None,
             });
         }
     }
 
     /// A process of the node starts: it reads what is there.
-    pub fn open_volume(&mut self, node: usize) -> Option<Volumes<W>> {
+    pub fn open_volume(&mut self, node: usize, control: usize) -> Option<Volumes<W>> {
         let disk = self.disks.get(node)?;
         let options = Options {
             segment_bytes: 32 * 1024,
@@ -134,6 +175,11 @@ impl<W: Workload> World<W> {
                     self.trace(|| {
                         format!("node {node} has shard {shard} through {:?}", kept.0.end())
                     });
+                    if let Err(problem) = self.disks[node].found(shard, &kept.1) {
+                        self.fail(format!(
+                            "the disk of node {node} has lost something of shard {shard}: {problem}"
+                        ));
+                    }
                     found.insert(shard, kept);
                 }
                 Ok(None) => {}
@@ -154,6 +200,8 @@ impl<W: Workload> World<W> {
             found,
             stores: BTreeMap::new(),
             forgetting: BTreeMap::new(),
+            sync: self.begins_with_sync(control),
+            synced_at: self.now,
         })
     }
 
@@ -221,11 +269,11 @@ impl<W: Workload> World<W> {
             .iter()
             .flat_map(|volumes| &volumes.found);
         found
-            .map(|(shard, (kept, _))| catena_topology::topology::Kept {
+            .map(|(shard, (kept, state))| catena_topology::topology::Kept {
                 shard: ShardId(*shard as u16),
                 generation: kept.generation(),
                 replica: kept.replica(),
-                may_lack: false,
+                may_lack: state.meta().may_lack,
             })
             .collect()
     }
@@ -235,11 +283,12 @@ impl<W: Workload> World<W> {
         let volumes = self.nodes[node].volumes.as_mut()?;
         let (kept, state) = volumes.found.remove(&shard)?;
         let store = Store {
-            id: StoreId(0),
+            id: Store::FOUND,
             state,
             is_syncing: false,
             is_checkpointing: false,
             is_beside: false,
+            unsynced_since: None,
         };
         volumes.stores.insert(shard, store);
         Some(kept)
@@ -267,6 +316,10 @@ impl<W: Workload> World<W> {
         shard: usize,
         keep: Keep<W::Machine>,
     ) -> Result<(), Failure> {
+        if matches!(keep, Keep::Begin { .. } | Keep::Forget { .. }) {
+            self.close(node, shard, None);
+        }
+        let now = self.now;
         let Some(volumes) = self.nodes[node].volumes.as_mut() else {
             return Ok(());
         };
@@ -278,7 +331,6 @@ impl<W: Workload> World<W> {
                 checkpoint,
                 is_beside,
             } => {
-                volumes.stores.remove(&shard);
                 if volumes.forgetting.remove(&shard).is_some() {
                     // One thing after the other.
                     volumes.volume.forget(ShardId(shard as u16))?;
@@ -289,13 +341,14 @@ impl<W: Workload> World<W> {
                     .unwrap_or_default();
                 let identity = identity(generation, replica);
                 let id = ShardId(shard as u16);
-                let state = volumes.volume.begin(id, identity, base, Sync::Always)?;
+                let state = volumes.volume.begin(id, identity, base, volumes.sync)?;
                 let begun = Store {
                     id: store,
                     state,
                     is_syncing: true,
                     is_checkpointing: true,
                     is_beside,
+                    unsynced_since: None,
                 };
                 volumes.stores.insert(shard, begun);
                 let snapshot = checkpoint.map(|kept| (kept.end(), bytes_of(kept)));
@@ -311,6 +364,7 @@ impl<W: Workload> World<W> {
                     renamed.is_syncing = true;
                     renamed.state.rename(identity(generation, replica))?;
                     self.disks[node].counts.insert(shard, replica);
+                    self.disks[node].is_whole(shard);
                     self.disk_works(node, shard, store, Work::Renamed, 20_000);
                 }
             }
@@ -320,6 +374,7 @@ impl<W: Workload> World<W> {
                     return Ok(());
                 };
                 open.state.append(&records)?;
+                open.note(now);
                 if !std::mem::replace(&mut open.is_syncing, true) {
                     let slow = if self.random.once_in(20) {
                         80_000
@@ -332,24 +387,95 @@ impl<W: Workload> World<W> {
             Keep::Complete { store } => {
                 if let Some(open) = self.store(node, shard, store) {
                     open.state.complete()?;
+                    open.note(now);
                     let replica = open.state.meta().replica;
                     self.counts(node, shard, replica);
                 }
             }
             Keep::Forget { store } => {
-                volumes.stores.remove(&shard);
                 volumes.forgetting.insert(shard, store);
                 self.disk_works(node, shard, store, Work::Forget, 60_000);
             }
-            Keep::End { store } => {
-                if self.store(node, shard, store).is_some()
-                    && let Some(volumes) = self.nodes[node].volumes.as_mut()
-                {
-                    volumes.stores.remove(&shard);
-                }
-            }
+            Keep::End { store } => self.close(node, shard, Some(store)),
         }
         Ok(())
+    }
+
+    /// Nothing more is written to a state: it is closed in order, unless it was never gone on from.
+    fn close(&mut self, node: usize, shard: usize, only: Option<StoreId>) {
+        let Some(volumes) = self.nodes[node].volumes.as_mut() else {
+            return;
+        };
+        let is_it = |store: &Store| only.is_none_or(|only| store.id == only);
+        let Some(store) = volumes.stores.get(&shard).filter(|store| is_it(store)) else {
+            return;
+        };
+        let (id, left) = (store.id, store.left());
+        let is_complete = store.state.meta().status == Status::Complete;
+        let Some(store) = volumes.stores.remove(&shard).filter(|_| id != Store::FOUND) else {
+            return;
+        };
+        let done = store.state.close_in_order();
+        if is_complete {
+            let left = if done.is_ok() { left.closed() } else { left };
+            self.disks[node].left.insert(shard, left);
+        }
+    }
+
+    /// From now on entries count then.
+    pub fn set_sync(&mut self, node: usize, shard: usize, sync: Sync) {
+        let now = self.now;
+        let Some(volumes) = self.nodes[node].volumes.as_mut() else {
+            return;
+        };
+        volumes.sync = sync;
+        let open = volumes.stores.get_mut(&shard);
+        let Some(open) = open.filter(|open| open.id != Store::FOUND) else {
+            return;
+        };
+        let done = open.state.set_sync(sync);
+        open.note(now);
+        let (store, through) = (open.id, open.counts_through());
+        let is_complete = open.state.meta().status == Status::Complete;
+        if self.look_at_power(node) {
+            return;
+        }
+        match done {
+            Ok(()) if is_complete => {
+                self.disk_works(node, shard, store, Work::Told { through }, 10_000);
+            }
+            Ok(()) => {}
+            Err(failure) => self.disk_failed(node, shard, store, &failure),
+        }
+    }
+
+    /// What counts before it is synced is synced, when it is time.
+    fn sync_at_intervals(&mut self, node: usize) {
+        let now = self.now;
+        let Some(volumes) = self.nodes[node].volumes.as_mut() else {
+            return;
+        };
+        if now - volumes.synced_at < INTERVAL {
+            return;
+        }
+        volumes.synced_at = now;
+        let mut failed = Vec::new();
+        for (shard, open) in &mut volumes.stores {
+            if open.state.meta().sync == Sync::Interval
+                && open.state.is_dirty()
+                && let Err(failure) = open.state.sync()
+            {
+                failed.push((*shard, open.id, failure));
+            }
+            open.note(now);
+        }
+        if self.look_at_power(node) {
+            return;
+        }
+        for (shard, store, failure) in failed {
+            self.disk_failed(node, shard, store, &failure);
+        }
+        self.tell_failed(node);
     }
 
     fn records(&mut self, entries: Vec<(Arc<Entry<W::Machine>>, u64)>) -> Vec<Record> {
@@ -434,6 +560,7 @@ impl<W: Workload> World<W> {
     /// A state is complete, and counts from now on. If that is too early, a loss of power soon after shows it.
     fn counts(&mut self, node: usize, shard: usize, replica: ReplicaId) {
         self.disks[node].counts.insert(shard, replica);
+        self.disks[node].is_whole(shard);
         if self.plan.turns_disks && self.random.once_in(TARGETED) {
             let (now, long) = (self.now, self.plan.timeout);
             self.outage_of_power(now + 20_000, long);
@@ -465,6 +592,7 @@ impl<W: Workload> World<W> {
         store: StoreId,
         work: Work,
     ) -> Result<Option<u64>, Failure> {
+        let now = self.now;
         let Some(open) = self.store(node, shard, store) else {
             return Ok(None);
         };
@@ -487,7 +615,9 @@ impl<W: Workload> World<W> {
             }
             Work::Sync => {
                 open.is_syncing = false;
-                open.state.sync()?;
+                if open.state.meta().sync == Sync::Always {
+                    open.state.sync()?;
+                }
             }
             Work::Renamed => open.is_syncing = false,
             Work::Forget | Work::Told { .. } => return Ok(None),
@@ -497,8 +627,10 @@ impl<W: Workload> World<W> {
         };
         let is_based = open.is_beside && !open.is_checkpointing;
         let is_complete = is_based || open.state.meta().status == Status::Complete;
-        let durable = open.state.durable();
-        if open.state.is_dirty() && !std::mem::replace(&mut open.is_syncing, true) {
+        open.note(now);
+        let durable = open.counts_through();
+        let waits = open.state.is_dirty() && open.state.meta().sync == Sync::Always;
+        if waits && !std::mem::replace(&mut open.is_syncing, true) {
             self.disk_works(node, shard, store, Work::Sync, 6_000);
         }
         Ok(is_complete.then_some(durable))
@@ -538,6 +670,7 @@ impl<W: Workload> World<W> {
 
     /// Logs that have grown are cut behind a snapshot.
     pub fn tend_disks(&mut self, node: usize) {
+        self.sync_at_intervals(node);
         for shard in 0..self.nodes[node].replicas.len() {
             let Some(volumes) = &self.nodes[node].volumes else {
                 return;
@@ -563,10 +696,26 @@ impl<W: Workload> World<W> {
 
     /// The process ends, and perhaps the power goes.
     pub fn end_disk(&mut self, node: usize, is_off: bool) {
-        if let Some(disk) = self.disks.get(node) {
+        let now = self.now;
+        let ends_in_order =
+            !is_off && self.plan.syncing != Syncing::Always && self.random.once_in(4);
+        for shard in 0..self.plan.shards() {
+            let store = self.nodes[node].volumes.as_mut();
+            let Some(store) = store.and_then(|volumes| volumes.stores.get_mut(&shard)) else {
+                continue;
+            };
+            if ends_in_order {
+                self.close(node, shard, None);
+            } else if store.id != Store::FOUND && store.state.meta().status == Status::Complete {
+                let left = store.left();
+                self.disks[node].left.insert(shard, left);
+            }
+        }
+        if let Some(disk) = self.disks.get_mut(node) {
             self.nodes[node].volumes = None;
             if is_off {
                 disk.disk.cut_power();
+                disk.lose(now);
             } else {
                 disk.disk.kill();
             }

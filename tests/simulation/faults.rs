@@ -122,6 +122,9 @@ impl<W: Workload> World<W> {
 
     pub fn crash(&mut self, place: Place, long: u64, is_off: bool) {
         if !self.health(place).is_up {
+            if let (Place::Node(node), true) = (place, is_off) {
+                self.cut_while_down(node);
+            }
             return;
         }
         self.trace(|| format!("{place:?} crashes, its machine too: {is_off}"));
@@ -135,6 +138,7 @@ impl<W: Workload> World<W> {
             Place::Node(node) => {
                 self.watch.died(self.now, self.nodes[node].incarnation);
                 self.end_disk(node, is_off);
+                self.may_be_cut_while_down(node, long);
             }
             Place::Control(_) => {}
         }
@@ -253,6 +257,21 @@ impl<W: Workload> World<W> {
             .random
             .within(self.plan.timeout / 4, 6 * self.plan.timeout);
         self.schedule(self.now + gap, Event::TurnDisks);
+    }
+
+    /// The Broker's `persistence.sync` changes.
+    pub fn turn_sync(&mut self) {
+        if self.phase != Phase::Faults {
+            return;
+        }
+        let is_interval = !self.store.content().is_interval;
+        self.store.set_interval(is_interval);
+        self.trace(|| format!("what is written counts before it is synced: {is_interval}"));
+        self.tell_watchers();
+        let gap = self
+            .random
+            .within(self.plan.timeout / 4, 10 * self.plan.timeout);
+        self.schedule(self.now + gap, Event::TurnSync);
     }
 
     pub fn undrain(&mut self, node: usize) {

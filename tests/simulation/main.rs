@@ -21,6 +21,7 @@ mod random;
 mod register;
 mod rules;
 mod scenario;
+mod unsynced;
 mod watch;
 mod wires;
 mod workload;
@@ -30,7 +31,7 @@ mod writes;
 use std::{collections::BTreeMap, sync::Mutex};
 
 use mqtt::Clients;
-use plan::{Kind, Loosened, Plan};
+use plan::{Kind, Loosened, Plan, Syncing};
 use scenario::Script;
 use workload::{Violation, Workload};
 use world::World;
@@ -47,6 +48,10 @@ struct Outcome {
     ended_without_control: bool,
     /// Persistence was turned on and off.
     turned: bool,
+    /// What was written counted before it was synced.
+    unsynced: bool,
+    /// How often a shard has gone on from a disk that may have lacked something.
+    later_generations: u64,
 }
 
 /// Runs one seed; the trace of a run that kept all promises comes back.
@@ -69,6 +74,8 @@ fn run_with<W: Workload>(plan: Plan) -> Result<Outcome, Violation> {
         commands: world.commands_done,
         ended_without_control: world.plan.ends_without_control,
         turned: world.plan.turns_disks,
+        unsynced: world.plan.syncing != Syncing::Always,
+        later_generations: world.watch.later_generations,
     })
 }
 
@@ -115,7 +122,7 @@ fn sweep(kind: Kind, test: &str, default: u64) {
     };
     let outcomes = parallel(first..first + count, |seed| (seed, run(kind, seed, None)));
     let (mut commits, mut empty, mut disk, mut commands, mut without_control) = (0, 0, 0, 0, 0);
-    let mut turned = 0;
+    let (mut turned, mut unsynced, mut later) = (0, 0, 0);
     let mut failed = Vec::new();
     for (seed, outcome) in outcomes {
         match outcome {
@@ -126,13 +133,16 @@ fn sweep(kind: Kind, test: &str, default: u64) {
                 commands += outcome.commands;
                 without_control += u64::from(outcome.ended_without_control);
                 turned += u64::from(outcome.turned);
+                unsynced += u64::from(outcome.unsynced);
+                later += u64::from(outcome.later_generations > 0);
             }
             Err(violation) => failed.push(format!("seed {seed}: {violation}")),
         }
     }
     println!(
         "{count} seeds, {commits} commits, {commands} commands of administrators; in {empty} a shard started empty, in {disk} from \
-         a disk, {without_control} ended without a control plane, in {turned} persistence was turned on and off"
+         a disk, {without_control} ended without a control plane, in {turned} persistence was turned on and off; in {unsynced} what \
+         was written counted before it was synced, in {later} of them a shard went on from a disk that may have lacked something"
     );
     if let Some(first) = failed.first() {
         let (all, seed) = (
@@ -149,6 +159,10 @@ fn sweep(kind: Kind, test: &str, default: u64) {
     assert!(
         count < 50 || turned > 0,
         "persistence was never turned on and off"
+    );
+    assert!(
+        count < 50 || later > 0,
+        "no shard ever went on from a disk that may have lacked something"
     );
     let is_administered = kind == Kind::Clients && count >= 50;
     assert!(

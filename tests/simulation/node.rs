@@ -61,13 +61,14 @@ impl<W: Workload> Node<W> {
 impl<W: Workload> World<W> {
     pub fn new_node(&mut self, node: usize) -> Node<W> {
         self.next_process += 1;
-        let volumes = self.open_volume(node);
+        let control = self.random.below(self.plan.controls);
+        let volumes = self.open_volume(node, control);
         Node {
             process: self.next_process,
             incarnation: None,
             replicas: Vec::new(),
             reports: Vec::new(),
-            control: self.random.below(self.plan.controls),
+            control,
             heard_control: self.now,
             wall_offset: 1_000_000_000,
             started: self.random.within(0, self.now),
@@ -270,6 +271,7 @@ impl<W: Workload> World<W> {
             for configuration in content.configurations() {
                 self.step(node, shard, Input::Configuration(configuration.clone()));
             }
+            self.follow_sync(node, shard, content.is_interval);
             if self.plan.turns_disks && self.nodes[node].volumes.is_some() {
                 let is_wanted = content.is_kept;
                 self.step(node, shard, Input::Keeps { is_wanted });

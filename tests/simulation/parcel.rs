@@ -196,6 +196,8 @@ pub enum Event<W: Workload> {
     Undrain(usize),
     /// Persistence is turned on or off.
     TurnDisks,
+    /// When it counts changes.
+    TurnSync,
     /// An administrator may ask something of a shard.
     Administer,
     /// The next line of the script.

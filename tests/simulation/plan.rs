@@ -23,6 +23,8 @@ pub enum Loosened {
     C15,
     /// Any disk is gone on from, whatever it is of.
     C63,
+    /// A disk that may lack something is gone on from as if nothing were missing.
+    C64,
     /// A report counts in any epoch.
     C33,
     /// A learner that is lost is not dropped.
@@ -50,6 +52,17 @@ impl Loosened {
         let (letter, number) = rule.split_at(1);
         format!("{letter}-{number}")
     }
+}
+
+/// When what nodes write to their disks counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Syncing {
+    /// When it is synced.
+    Always,
+    /// When it is written: a power cut takes what was not synced.
+    Interval,
+    /// That is changed while everything goes on.
+    Changing,
 }
 
 /// Which clients a run has.
@@ -99,6 +112,7 @@ pub struct Plan {
     pub disks: bool,
     /// That is turned on and off while everything goes on.
     pub turns_disks: bool,
+    pub syncing: Syncing,
     pub kind: Kind,
 }
 
@@ -142,7 +156,11 @@ impl Plan {
             offloads_snapshots: random.once_in(2),
             disks: match off {
                 None => Random::new(seed ^ 0xd15c).once_in(2),
-                Some(Loosened::Chain(Rule::C62 | Rule::C65 | Rule::C66) | Loosened::C63) => true,
+                Some(
+                    Loosened::Chain(Rule::C62 | Rule::C65 | Rule::C66)
+                    | Loosened::C63
+                    | Loosened::C64,
+                ) => true,
                 // The other rules were there before disks, and are found out without them.
                 Some(_) => false,
             },
@@ -150,10 +168,24 @@ impl Plan {
                 None => Random::new(seed ^ 0x0ff0).once_in(3),
                 Some(off) => matches!(off, Loosened::Chain(Rule::C65 | Rule::C66)),
             },
+            syncing: match off {
+                None => match Random::new(seed ^ 0x1a7e).below(6) {
+                    0..=1 => Syncing::Interval,
+                    2 => Syncing::Changing,
+                    _ => Syncing::Always,
+                },
+                Some(Loosened::C64) => Syncing::Interval,
+                Some(_) => Syncing::Always,
+            },
             kind,
         };
         let plan = Plan {
             turns_disks: plan.disks && plan.turns_disks,
+            syncing: if plan.disks {
+                plan.syncing
+            } else {
+                Syncing::Always
+            },
             ..plan
         };
         // Where a rule matters at all.

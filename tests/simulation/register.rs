@@ -49,10 +49,12 @@ struct Link {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Register {
-    shard: ShardId,
     generation: u32,
+    pub shard: ShardId,
     /// Ids of ops, in the order in which they were applied.
     pub applied: Vec<u64>,
+    /// How many of them were there when each later generation began from a disk.
+    pub births: Vec<usize>,
     links: BTreeMap<Origin, Link>,
     live: BTreeSet<u64>,
     gateways_version: u64,
@@ -114,6 +116,7 @@ impl Machine for Register {
             shard,
             generation: generation.0,
             applied: Vec::new(),
+            births: Vec::new(),
             links: BTreeMap::new(),
             live: BTreeSet::new(),
             gateways_version: 0,
@@ -126,6 +129,8 @@ impl Machine for Register {
 
     fn reborn(&mut self, _: Stamp, generation: Generation) {
         self.generation = generation.0;
+        self.births.push(self.applied.len());
+        self.timers.clear();
         if let Some(ours) = self.generations.get_mut(self.shard.index()) {
             *ours = generation.0;
         }

@@ -161,6 +161,11 @@ const NEEDED: &[Needed] = &[
         "whatever a disk has of the shard is gone on from, also a learner's or that of an earlier chain",
     ),
     needed(
+        Loosened::C64,
+        500,
+        "a disk that may lack what was acknowledged is gone on from as if nothing were missing",
+    ),
+    needed(
         Loosened::Shard(F::F3),
         500,
         "ops of earlier connections and sessions are taken",
@@ -217,6 +222,10 @@ fn kind(violation: &str) -> &'static str {
         (
             "on the disk of",
             "a shard that starts empty although it is on a disk",
+        ),
+        (
+            "as if nothing were missing",
+            "a shard that goes on without what was committed",
         ),
         ("left out of", "a chain without any holder of its state"),
         ("acknowledged and lost", "an acknowledged op that is lost"),

@@ -9,7 +9,7 @@ use crate::{
     mqtt::Clients,
     network::Place,
     parcel::Event,
-    plan::{Kind, Plan},
+    plan::{Kind, Plan, Syncing},
     workload::{Violation, Workload},
     world::World,
     writes::Writes,
@@ -42,6 +42,8 @@ enum Expected {
     Step(Rule, ShardId, u64, u64),
     /// No step of this rule, within this span.
     Never(Rule, u64, u64),
+    /// A shard is of this generation in the end.
+    Generation(ShardId, u32),
     /// The workload knows.
     Other(Vec<String>),
 }
@@ -82,6 +84,7 @@ pub fn parse(text: &str) -> Result<(Plan, Script), String> {
         offloads_snapshots: false,
         disks: false,
         turns_disks: false,
+        syncing: Syncing::Always,
         ..Plan::new(Kind::Clients, 1, None)
     };
     let mut script = Script::default();
@@ -108,6 +111,7 @@ fn parse_line(words: &[&str], plan: &mut Plan, script: &mut Script) -> Option<()
         ["seed", n] => plan.seed = n.parse().ok()?,
         ["writes"] => plan.kind = Kind::Writes,
         ["disks"] => plan.disks = true,
+        ["disks", "interval"] => (plan.disks, plan.syncing) = (true, Syncing::Interval),
         ["snapshots", "elsewhere"] => plan.offloads_snapshots = true,
         ["heal", at] => plan.faults_until = seconds(at)?,
         ["without", "control"] => plan.ends_without_control = true,
@@ -119,6 +123,12 @@ fn parse_line(words: &[&str], plan: &mut Plan, script: &mut Script) -> Option<()
             when: When::After(rule(by)?, shard(of)?, seconds(late)?),
             words: owned(rest),
         }),
+        ["expect", "generation", of, number] => {
+            let number = number.parse().ok()?;
+            script
+                .expected
+                .push(Expected::Generation(shard(of)?, number));
+        }
         ["expect", "step", by, of, from, to] => {
             let step = Expected::Step(rule(by)?, shard(of)?, seconds(from)?, seconds(to)?);
             script.expected.push(step);
@@ -244,6 +254,12 @@ impl<W: Workload> World<W> {
                     };
                     if let Some(step) = steps.iter().find(is_it) {
                         return Err(format!("{step:?} came, which was not to come"));
+                    }
+                }
+                Expected::Generation(of, wanted) => {
+                    let known = self.store.content().generations(self.plan.shards());
+                    if known[of.index()] != *wanted {
+                        return Err(format!("{expected:?}, and generations are {known:?}"));
                     }
                 }
                 Expected::Other(words) => {

@@ -23,6 +23,8 @@ pub struct Watch {
     trace: u64,
     /// By shard and generation: the highest commit of any tail, and the digest there.
     committed: BTreeMap<(usize, Generation), (Index, u64)>,
+    /// How often a shard has gone on from a disk as a later generation.
+    pub later_generations: u64,
     /// When processes of nodes died.
     died: BTreeMap<Incarnation, u64>,
     pub commits: u64,
@@ -44,6 +46,12 @@ impl Watch {
         if let Some(incarnation) = incarnation {
             self.died.entry(incarnation).or_insert(now);
         }
+    }
+
+    /// Through which entry a shard's generation was committed.
+    pub fn committed_through(&self, shard: usize, generation: Generation) -> Index {
+        let committed = self.committed.get(&(shard, generation));
+        committed.map_or(0, |(index, _)| *index)
     }
 
     pub fn step(&mut self, now: u64, rule: Rule, shard: ShardId) {
@@ -100,6 +108,13 @@ impl<W: Workload> World<W> {
                 .committed
                 .insert(key, (status.commit, position.digest));
             self.watch.commits += status.commit - index;
+        }
+        if role.is_tail
+            && let Some(machine) = replica.machine()
+        {
+            let is_committed = status.commit == status.end.index;
+            self.workload
+                .seen(status.generation, machine, is_committed, self.now);
         }
         let predecessor = role
             .predecessor
@@ -269,8 +284,8 @@ impl<W: Workload> World<W> {
         }
     }
 
-    /// Whoever goes on from its disk has what it is named for `[C-63]`.
-    pub fn watch_disk_start(&mut self, shard: usize) {
+    /// Whoever goes on from its disk has what it is named for `[C-63]`, and whoever may lack something is another generation `[C-64]`.
+    pub fn watch_disk_start(&mut self, before: &Arc<Content>, shard: usize) {
         let content = self.store.content().clone();
         let Some(configuration) = content.configuration(shard) else {
             return;
@@ -290,6 +305,9 @@ impl<W: Workload> World<W> {
         if !has_it {
             self.fail(format!("{configuration:?} has nothing to go on from"));
         }
+        let before = before.configuration(shard).map(|c| c.generation);
+        let after = configuration.clone();
+        self.watch_generation(before, &after);
     }
 
     /// Somebody of a new chain holds the state, if anybody did, as far as anybody can know `[C-13]`.

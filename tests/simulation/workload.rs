@@ -1,6 +1,6 @@
 //! What the gateways of a simulation ask of the shards, and what must come of it.
 
-use catena_chain::{Configuration, Machine, Uplink, uplink::Action};
+use catena_chain::{Configuration, Generation, Machine, Uplink, uplink::Action};
 use catena_slots::{ShardId, SlotTable};
 
 use crate::{
@@ -62,6 +62,17 @@ pub struct Gate<'a, M: Machine> {
     pub life: Life,
     /// Its links, by shard.
     pub uplinks: &'a mut [Uplink<M>],
+}
+
+/// A shard starts empty, or goes on from a disk that may lack what came last.
+#[derive(Debug, Clone, Copy)]
+pub struct Loss {
+    pub shard: ShardId,
+    /// The generation that begins.
+    pub generation: u32,
+    /// What was acknowledged before is there, and when it begins: in microseconds.
+    pub from: u64,
+    pub at: u64,
 }
 
 /// A state machine with clients of its own, who know what they were promised.
@@ -133,8 +144,11 @@ pub trait Workload: Sized {
     /// The gateway is gone; nobody waits for its answers.
     fn over(&mut self, life: Life, scene: &mut Scene<'_, Self::Event>);
 
-    /// A shard starts empty, lawfully.
-    fn lost(&mut self, _: ShardId) {}
+    /// A shard has lost something, lawfully.
+    fn lost(&mut self, _: Loss) {}
+
+    /// A tail has this state; whether all of it is committed.
+    fn seen(&mut self, _: Generation, _: &Self::Machine, _is_committed: bool, _now: u64) {}
 
     /// What an administrator asks of a shard whose tail has this state, if anything. It may never be done.
     fn command(

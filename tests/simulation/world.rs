@@ -16,7 +16,7 @@ use crate::{
     network::{Fate, Network, Place},
     node::Node,
     parcel::{Event, Parcel, Wire},
-    plan::Plan,
+    plan::{Plan, Syncing},
     random::Random,
     scenario::{Script, When},
     watch::Watch,
@@ -147,6 +147,13 @@ impl<W: Workload> World<W> {
         self.schedule(self.now, Event::StoreTick);
         if self.plan.fault_gap > 0 {
             self.schedule(self.now + self.plan.faults_from, Event::Fault);
+        }
+        if self.plan.syncing != Syncing::Always {
+            self.store.set_interval(true);
+        }
+        if self.plan.syncing == Syncing::Changing {
+            let at = self.now + self.random.within(0, self.plan.faults_from);
+            self.schedule(at, Event::TurnSync);
         }
         if self.plan.turns_disks {
             let at = self.now + self.random.within(0, self.plan.faults_from);
@@ -286,6 +293,7 @@ impl<W: Workload> World<W> {
             Event::StoreTick => self.store_tick(),
             Event::Undrain(node) => self.undrain(node),
             Event::TurnDisks => self.turn_disks(),
+            Event::TurnSync => self.turn_sync(),
             Event::Administer => self.administer(),
             Event::Line(line) => self.do_line(line),
             Event::Heal => self.heal(),

@@ -9,7 +9,7 @@ use catena_slots::{ShardId, SlotTable};
 use crate::{
     plan::{Loosened, Plan},
     register::{Effect, Op, Origin, Register, Settings},
-    workload::{Gate, Life, Scene, Violation, Workload},
+    workload::{Gate, Life, Loss, Scene, Violation, Workload},
 };
 
 /// One op that was sent.
@@ -18,8 +18,8 @@ struct Write {
     id: u64,
     pass_on: Option<ShardId>,
     number: u64,
-    /// The generation in which it was called committed.
-    committed_in: Option<u32>,
+    /// The generation in which it was called committed, and when.
+    committed_in: Option<(u32, u64)>,
     is_answered: bool,
 }
 
@@ -37,6 +37,11 @@ pub struct Writes {
     shards: usize,
     next_id: u64,
     halves: BTreeMap<(Life, ShardId), Half>,
+    losses: Vec<Loss>,
+    /// How far the state of each tail's generation was looked through.
+    looked: BTreeMap<(ShardId, Generation), usize>,
+    /// In which generation and when an op was first seen at a tail all of whose entries were committed; `None`: it was not yet.
+    seen: BTreeMap<(ShardId, u64), Option<(u32, u64)>>,
 }
 
 impl Writes {
@@ -46,7 +51,7 @@ impl Writes {
     }
 
     /// What was called committed so far.
-    fn committed(&mut self, shard: ShardId, gate: &Gate<'_, Register>) {
+    fn committed(&mut self, shard: ShardId, gate: &Gate<'_, Register>, now: u64) {
         let uplink = &gate.uplinks[shard.index()];
         let generation = uplink.configuration().map_or(0, |c| c.generation.0);
         let number = uplink.committed_through();
@@ -55,9 +60,16 @@ impl Writes {
             if write.number > number {
                 return;
             }
-            write.committed_in = Some(generation);
+            write.committed_in = Some((generation, now));
             half.uncommitted_from += 1;
         }
+    }
+
+    /// Whether a shard may lack what it had called committed at `at`, in this generation or a later one.
+    fn may_lack(&self, shard: ShardId, at: u64, generation: u32) -> bool {
+        self.losses
+            .iter()
+            .any(|loss| loss.shard == shard && loss.generation > generation && loss.from <= at)
     }
 
     fn effect(&mut self, life: Life, shard: ShardId, effect: Effect) -> Result<(), Violation> {
@@ -89,6 +101,9 @@ impl Workload for Writes {
             shards: plan.shards(),
             next_id: 0,
             halves: BTreeMap::new(),
+            losses: Vec::new(),
+            looked: BTreeMap::new(),
+            seen: BTreeMap::new(),
         }
     }
 
@@ -150,10 +165,10 @@ impl Workload for Writes {
         &mut self,
         shard: ShardId,
         action: Action<Register>,
-        _: &mut Scene<'_, ()>,
+        scene: &mut Scene<'_, ()>,
         gate: &mut Gate<'_, Register>,
     ) -> Result<(), Violation> {
-        self.committed(shard, gate);
+        self.committed(shard, gate, scene.now);
         match action {
             Action::Effects { effects, .. } => {
                 for effect in effects {
@@ -171,6 +186,24 @@ impl Workload for Writes {
     }
 
     fn over(&mut self, _: Life, _: &mut Scene<'_, ()>) {}
+
+    fn lost(&mut self, loss: Loss) {
+        self.losses.push(loss);
+    }
+
+    fn seen(&mut self, generation: Generation, tail: &Register, is_committed: bool, now: u64) {
+        let looked = self.looked.entry((tail.shard, generation)).or_default();
+        for id in tail.applied.iter().skip(*looked) {
+            let seen = self.seen.entry((tail.shard, *id)).or_default();
+            if is_committed {
+                seen.get_or_insert((generation.0, now));
+            }
+        }
+        // What is not committed yet is looked at again.
+        if is_committed {
+            *looked = tail.applied.len();
+        }
+    }
 
     fn is_settled(&self, lives: &[Life]) -> Result<(), Violation> {
         for ((life, shard), half) in &self.halves {
@@ -201,31 +234,47 @@ impl Workload for Writes {
         };
         let mut applied = Vec::new();
         for (configuration, register) in tails {
-            let mut once = BTreeSet::new();
-            for id in &register.applied {
+            let (mut once, mut births) = (BTreeSet::new(), register.births.iter().peekable());
+            let mut all = BTreeSet::new();
+            for (place, id) in register.applied.iter().enumerate() {
+                // What was not acknowledged is sent again to a generation that went on from a disk, which may have it.
+                while births.next_if(|birth| **birth <= place).is_some() {
+                    once.clear();
+                }
                 if !once.insert(*id) && !may_repeat(*id, configuration.shard) {
                     return Err(format!(
                         "op {id} was applied twice by {:?}",
                         configuration.shard
                     ));
                 }
+                all.insert(*id);
             }
-            applied.push(once);
+            applied.push(all);
         }
         for ((life, shard), half) in &self.halves {
             for write in &half.writes {
-                let is_kept = write.committed_in.map(Generation) == Some(generation(*shard));
-                if is_kept && !applied[shard.index()].contains(&write.id) {
+                let Some((generation, at)) = write.committed_in else {
+                    continue;
+                };
+                if self.may_lack(*shard, at, generation) {
+                    continue;
+                }
+                if !applied[shard.index()].contains(&write.id) {
                     return Err(format!(
                         "op {} of {life:?} was acknowledged and lost",
                         write.id
                     ));
                 }
-                let Some(other) = write.pass_on.filter(|_| is_kept) else {
+                let Some(other) = write.pass_on else {
                     continue;
                 };
-                let is_first = generation(other) == Generation(1);
-                if is_first && !applied[other.index()].contains(&write.id) {
+                // One that never came there is still to come; one that came is there.
+                let is_owed = match self.seen.get(&(other, write.id)) {
+                    None => true,
+                    Some(None) => !self.losses.iter().any(|loss| loss.shard == other),
+                    Some(Some((generation, at))) => !self.may_lack(other, *at, *generation),
+                };
+                if is_owed && !applied[other.index()].contains(&write.id) {
                     return Err(format!("op {} never came to {other:?}", write.id));
                 }
             }

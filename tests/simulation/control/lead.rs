@@ -263,6 +263,14 @@ fn next(
         }
         Some(Loosened::C63) => from_any_disk(topology, observed)
             .or_else(|| catena_topology::next(topology, observed, wanted)),
+        Some(Loosened::C64) => {
+            let mut topology = topology.clone();
+            let nodes = topology.nodes.values_mut();
+            for kept in nodes.flat_map(|node| &mut node.kept) {
+                kept.may_lack = false;
+            }
+            catena_topology::next(&topology, observed, wanted)
+        }
         Some(Loosened::C34) => catena_topology::next(topology, observed, wanted)
             .filter(|step| !matches!(step.rule, Rule::DropSyncedLearner | Rule::DropLearner)),
         Some(Loosened::C35) => {

@@ -29,6 +29,8 @@ pub struct Content {
     pub leader: Option<(usize, u64)>,
     /// Whether nodes are to keep what they have, where that changes.
     pub is_kept: bool,
+    /// Whether what they write counts before it is synced.
+    pub is_interval: bool,
 }
 
 /// What a process asks of the store.

@@ -8,7 +8,7 @@ use crate::{
     control::{Answer, Ask, LEASE_TENTHS, Leading, Said},
     network::Place,
     parcel::{Event, Parcel, Speech},
-    workload::Workload,
+    workload::{Loss, Workload},
     world::World,
 };
 
@@ -109,9 +109,15 @@ impl<W: Workload> World<W> {
             self.after_step(rule, shard);
             if rule == Rule::StartEmpty {
                 self.watch_empty_start(&before, shard.index());
-                self.workload.lost(shard);
+                let loss = Loss {
+                    shard,
+                    generation: chain.configuration.generation.0,
+                    from: 0,
+                    at: self.now,
+                };
+                self.workload.lost(loss);
             } else if rule == Rule::FoundFromDisk {
-                self.watch_disk_start(shard.index());
+                self.watch_disk_start(&before, shard.index());
             } else {
                 self.watch_change(&before, shard.index());
             }

@@ -193,6 +193,11 @@ impl Store {
         content.is_kept
     }
 
+    /// What is written counts when it is written from now on, or when it is synced.
+    pub fn set_interval(&mut self, is_interval: bool) {
+        self.change().is_interval = is_interval;
+    }
+
     /// Undoes all that administrators want.
     pub fn undrain(&mut self) {
         for node in self.change().topology.nodes.values_mut() {

@@ -77,6 +77,8 @@ pub struct Device {
     pub socket: Option<u64>,
     pub state: State,
     belief: Belief,
+    /// When it asked for its session, and was told that it has a new one.
+    born: (u64, u64),
     asked_clean: bool,
     /// When an administrator has told a shard to end its session, which may have happened, or will.
     pub doomed_at: Option<u64>,
@@ -138,6 +140,7 @@ impl Device {
             socket: None,
             state: State::Away,
             belief: Belief::None,
+            born: (0, 0),
             asked_clean: false,
             doomed_at: None,
             waits_since: None,
@@ -556,7 +559,9 @@ impl Clients {
         }
         let may_be_new = device.asked_clean || device.doomed_at.is_some();
         let is_lost = device.belief == Belief::Alive && !present && !may_be_new;
-        if is_lost && !self.ledger.is_void {
+        let (asked_at, born_at) = device.born;
+        let may_be_lost = self.ledger.losses.may_take(asked_at, Some(born_at));
+        if is_lost && !may_be_lost && !self.ledger.is_void {
             return Err(format!("client {index} has lost its session"));
         }
         device.state = State::Live;
@@ -571,6 +576,9 @@ impl Clients {
         // A session that was asked for later is not the one that is meant.
         let socket = device.socket.and_then(|socket| self.sockets.get(&socket));
         let asked_at = socket.map_or(0, |socket| socket.connect_sent);
+        if !present {
+            device.born = (asked_at, scene.now);
+        }
         device.doomed_at = device.doomed_at.filter(|doomed_at| *doomed_at >= asked_at);
         let again: Vec<Outgoing> = device.outgoing.iter().cloned().collect();
         device.answered(scene.now);

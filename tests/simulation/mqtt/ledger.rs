@@ -39,10 +39,37 @@ struct Got {
     fresh: u32,
 }
 
+/// Spans of time whose acknowledgements may be lost, as the only shard went on from a disk that was not synced: from, and until it
+/// went on `[C-64]`.
+#[derive(Debug, Default)]
+pub struct Losses(pub Vec<(u64, u64)>);
+
+impl Losses {
+    /// Whether what was asked and answered then may be lost. Who still spoke to the generation before may be answered late.
+    pub fn may_take(&self, asked_at: u64, answered_at: Option<u64>) -> bool {
+        let is_in = |(from, at): &(u64, u64)| {
+            asked_at <= *at && answered_at.is_none_or(|answered_at| answered_at >= *from)
+        };
+        self.0.iter().any(is_in)
+    }
+
+    /// Whether a loss came after `moment`: what began before may come to pass twice.
+    pub fn is_before(&self, moment: u64) -> bool {
+        self.0.iter().any(|(_, at)| moment <= *at)
+    }
+
+    /// Whether a subscription has held since before `moment`.
+    fn holds(&self, sub: &Sub, moment: u64) -> bool {
+        sub.since
+            .is_some_and(|since| since <= moment && !self.may_take(sub.asked_at, Some(since)))
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// A shard has started empty: what was promised is void `[F-25]`.
+    /// A shard has started empty, or may lack what others know of: what was promised is void `[F-25]`.
     pub is_void: bool,
+    pub losses: Losses,
     next_id: u64,
     sent: BTreeMap<u64, Sent>,
     got: BTreeMap<(usize, u64), Got>,
@@ -126,6 +153,9 @@ impl Ledger {
         got.count += 1;
         got.fresh += u32::from(!publish.dup);
         let is_first = got.count == 1;
+        if self.losses.is_before(sent.first_at) {
+            return Ok(());
+        }
         let most = match publish.qos {
             QoS::ExactlyOnce => 1,
             QoS::AtMostOnce => sent.sends,
@@ -139,7 +169,7 @@ impl Ledger {
             ));
         }
         // Sent again, it may come late to who was not there, or did not want to be waited for, at the first time.
-        let waits = publish.qos > QoS::AtMostOnce && holds(sub, sent.first_at);
+        let waits = publish.qos > QoS::AtMostOnce && self.losses.holds(sub, sent.first_at);
         if is_shared || !is_first || (sent.sends > 1 && !waits) {
             return Ok(());
         }
@@ -174,8 +204,10 @@ impl Ledger {
             let topic = format!("s/{}", device.index);
             let mine = self.sent.iter().rev().find(|(_, sent)| sent.topic == topic);
             // It may have had too much to say to tell that it is there again.
-            let is_said =
-                |sent: &Sent| sent.acked_at.is_some() && device.socket == Some(sent.socket);
+            let is_said = |sent: &Sent| {
+                let is_lost = self.losses.may_take(sent.first_at, sent.acked_at);
+                sent.acked_at.is_some() && device.socket == Some(sent.socket) && !is_lost
+            };
             let Some((id, sent)) = mine.filter(|(_, sent)| is_said(sent)) else {
                 continue;
             };
@@ -210,6 +242,9 @@ impl Ledger {
             let Some(acked_at) = sent.acked_at else {
                 continue;
             };
+            if self.losses.may_take(sent.first_at, sent.acked_at) {
+                continue;
+            }
             if sent.retain {
                 self.check_retained(devices, *id, sent, acked_at)?;
                 continue;
@@ -220,7 +255,7 @@ impl Ledger {
             }
             for device in devices {
                 let sub = device.subs.iter().find(|sub| matches(sub, &sent.topic));
-                let Some(sub) = sub.filter(|sub| holds(sub, sent.first_at)) else {
+                let Some(sub) = sub.filter(|sub| self.losses.holds(sub, sent.first_at)) else {
                     continue;
                 };
                 let is_owed = sub.qos > QoS::AtMostOnce && device.state == State::Live;
@@ -263,7 +298,9 @@ impl Ledger {
             let sub = device.subs.iter().find(|sub| matches(sub, &sent.topic));
             let is_owed = sub.is_some_and(|sub| {
                 let comes_later = is_kept && sub.asked_at > acked_at;
-                sub.since.is_some() && (comes_later || holds(sub, sent.first_at))
+                let is_there = !self.losses.may_take(sub.asked_at, sub.since);
+                let held = self.losses.holds(sub, sent.first_at);
+                sub.since.is_some() && is_there && (comes_later || held)
             });
             let highest = self.highest.get(&(device.index, sent.topic.clone()));
             if is_owed && highest.is_none_or(|highest| *highest < id) {
@@ -286,7 +323,7 @@ impl Ledger {
         // With a member that forgets its session goes what it had taken.
         let is_owed = members
             .iter()
-            .all(|(is_persistent, sub)| *is_persistent && holds(sub, sent.first_at));
+            .all(|(is_persistent, sub)| *is_persistent && self.losses.holds(sub, sent.first_at));
         let got = |device: &Device| self.got.get(&(device.index, id)).map_or(0, |got| got.count);
         let count: u32 = devices.iter().map(got).sum();
         if !members.is_empty() && is_owed && count == 0 {
@@ -294,18 +331,14 @@ impl Ledger {
                 "{id} was acknowledged, and none of its group got it: {sent:?}"
             ));
         }
-        if sent.qos == QoS::ExactlyOnce && is_owed && count > 1 {
+        let is_once = sent.qos == QoS::ExactlyOnce && !self.losses.is_before(sent.first_at);
+        if is_once && is_owed && count > 1 {
             return Err(format!(
                 "{id} was delivered twice at QoS 2, {count} times to its group: {sent:?}"
             ));
         }
         Ok(())
     }
-}
-
-/// Whether a subscription has held since before `moment`.
-fn holds(sub: &Sub, moment: u64) -> bool {
-    sub.since.is_some_and(|since| since <= moment)
 }
 
 fn matches(sub: &Sub, topic: &str) -> bool {

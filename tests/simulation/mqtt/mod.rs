@@ -19,7 +19,7 @@ use catena_slots::{ShardId, SlotTable};
 use crate::{
     plan::{Loosened, Plan},
     random::Random,
-    workload::{Gate, Life, Scene, Violation, Workload},
+    workload::{Gate, Life, Loss, Scene, Violation, Workload},
 };
 use device::Device;
 use host::Host;
@@ -226,8 +226,13 @@ impl Workload for Clients {
         }
     }
 
-    fn lost(&mut self, _: ShardId) {
-        self.ledger.is_void = true;
+    fn lost(&mut self, loss: Loss) {
+        // On one shard alone all is there again but what came last [C-64].
+        if self.slots.shards().count() == 1 && loss.from > 0 {
+            self.ledger.losses.0.push((loss.from, loss.at));
+        } else {
+            self.ledger.is_void = true;
+        }
     }
 
     fn command(&mut self, machine: &Replicated, random: &mut Random, now: u64) -> Option<Command> {
@@ -250,7 +255,8 @@ impl Workload for Clients {
             return Ok(());
         }
         self.ledger.check(&self.devices)?;
-        self.wills.check(&self.devices, &self.sockets)
+        let losses = &self.ledger.losses;
+        self.wills.check(&self.devices, &self.sockets, losses)
     }
 
     fn check(&self, _: &[(&Configuration, &Replicated)]) -> Result<(), Violation> {
@@ -380,8 +386,9 @@ impl Clients {
                 if *other == socket || old.device != device || !conn.protocol.is_live() {
                     continue;
                 }
-                // That of a session which is ended by a command may live for a moment beside the next one's.
-                if old.is_doomed {
+                // That of a session which is ended by a command may live for a moment beside the next one's, and so may that of an
+                // earlier generation.
+                if old.is_doomed || self.ledger.losses.is_before(old.connect_sent) {
                     continue;
                 }
                 let live_at = old.connack_at.unwrap_or(now);

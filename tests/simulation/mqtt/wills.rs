@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::{
-    mqtt::{Socket, device::Device},
+    mqtt::{Socket, device::Device, ledger::Losses},
     workload::Violation,
 };
 
@@ -119,10 +119,12 @@ impl Wills {
         &self,
         devices: &[Device],
         sockets: &BTreeMap<u64, Socket>,
+        losses: &Losses,
     ) -> Result<(), Violation> {
         let Some(listens_since) = devices.first().and_then(|device| {
             let sub = device.subs.iter().find(|sub| sub.filter == "s/+")?;
             sub.since
+                .filter(|since| !losses.may_take(sub.asked_at, Some(*since)))
         }) else {
             return Ok(());
         };
@@ -130,6 +132,10 @@ impl Wills {
             let Some(accepted_at) = will.accepted_at.filter(|at| *at > listens_since) else {
                 continue;
             };
+            let asked_at = sockets.get(socket).map_or(0, |known| known.connect_sent);
+            if losses.may_take(asked_at, Some(accepted_at)) {
+                continue;
+            }
             let is_current = devices[will.device].socket == Some(*socket);
             let is_over = !is_current && !will.is_disconnect_sent;
             if is_over && will.is_at_once && !will.is_received {
@@ -146,6 +152,7 @@ impl Wills {
             });
             let must_not = will.is_disconnected
                 && will.finished_at.is_some()
+                && !losses.may_take(asked_at, will.finished_at)
                 && !will.gateway_died
                 && !will.is_administered
                 && !has_slow_rival;
