@@ -9,9 +9,13 @@ use catena_tests::{
     verify::Load,
 };
 
-use crate::{LOAD, crashes, go_on, seed};
+use crate::{
+    LOAD, crashes,
+    death::{assert_none_began_anew, kill_all},
+    go_on, seed,
+};
 
-/// What crashes, and comes back in an order that the seed chooses: whoever is first, founds.
+/// What crashes, and comes back.
 fn survive(plan: Plan, crashes: u64, roles: &[Role], cut: impl Fn(), restore: impl Fn()) {
     let seed = seed();
     let mut chance = Chance::new(seed);
@@ -20,31 +24,14 @@ fn survive(plan: Plan, crashes: u64, roles: &[Role], cut: impl Fn(), restore: im
     let mut load = Load::start(&cluster.brokers_with_commas(), LOAD);
     for _ in 0..crashes {
         go_on(&mut load, &mut chance);
-        cluster.assert_nobody_ended();
-        let mut names: Vec<String> = roles.iter().flat_map(|role| cluster.names(*role)).collect();
-        for name in &names {
-            cluster.process_mut(name).halt();
-        }
-        cut();
-        for name in &names {
-            cluster.kill(name);
-        }
-        restore();
-        let first = chance.below(names.len() as u64) as usize;
-        names.rotate_left(first);
-        for name in &names {
-            // It may need one that comes later, so it is not waited for.
-            cluster.process_mut(name).start();
-        }
+        kill_all(&mut cluster, &mut chance, roles, &cut, &restore);
         load.wait_for_more(1);
     }
     let after = cluster.wait_until_whole();
     load.wait_for_more(100);
     let report = load.end();
     assert!(report.passed, "seed {seed}: {report:#?}");
-    for (before, after) in before.shards.iter().zip(&after.shards) {
-        assert_eq!(before.generation, after.generation, "a shard began empty");
-    }
+    assert_none_began_anew(&before, &after);
     cluster.assert_well();
     eprintln!(
         "seed {seed}: {crashes} crashes, {} acknowledged, {} delivered, {} sessions resumed: nothing is missing",

@@ -14,7 +14,7 @@ use catena_tests::{
     faults::{Chance, Scene},
 };
 
-use crate::seed;
+use crate::{death::assert_none_began_anew, seed};
 
 /// What is written to a log begins with a block of its own.
 const BLOCK_BYTES: u64 = 4_096;
@@ -77,9 +77,7 @@ fn damage_one(scene: &mut Scene, is_told: &str, damage: impl FnOnce(&Path)) {
     scene.cluster.restart(&other);
     scene.recover();
     let after = scene.cluster.wait_until_whole();
-    for (before, after) in before.shards.iter().zip(&after.shards) {
-        assert_eq!(before.generation, after.generation, "a shard began empty");
-    }
+    assert_none_began_anew(&before, &after);
     let log = scene.cluster.process(&damaged).log_of_this_life();
     assert!(log.contains(is_told), "no {is_told:?}: {log}");
     // What was kept aside goes when the chain is whole.
@@ -270,8 +268,6 @@ fn a_chain_of_which_all_disks_are_full_waits_and_loses_nothing() {
     }
     scene.recover();
     let after = scene.cluster.wait_until_whole();
-    for (before, after) in before.shards.iter().zip(&after.shards) {
-        assert_eq!(before.generation, after.generation, "a shard began empty");
-    }
+    assert_none_began_anew(&before, &after);
     scene.end();
 }

@@ -4,6 +4,7 @@
 //! `CATENA_CRASHES` says how often in all, `CATENA_CRASH_SEED` from which seed: `make crash`.
 
 mod cluster;
+mod death;
 mod disks;
 mod kept;
 mod spilled;

@@ -8,7 +8,11 @@ use catena_tests::{
     verify::Load,
 };
 
-use crate::{LOAD, crashes, go_on, seed};
+use crate::{
+    LOAD, crashes,
+    death::{assert_none_began_anew, kill_all},
+    go_on, seed,
+};
 
 /// Nothing of any shard is in any data directory.
 fn nothing_is_kept(cluster: &Cluster) -> Result<(), String> {
@@ -27,22 +31,8 @@ fn first_directory(path: &Path) -> Option<String> {
     Some(directories.next()?.path().display().to_string())
 }
 
-/// Kills all backends at once and starts them again, in an order that the seed chooses.
-fn kill_all(cluster: &mut Cluster, chance: &mut Chance) {
-    cluster.assert_nobody_ended();
-    let mut names = cluster.names(Role::Backend);
-    for name in &names {
-        cluster.process_mut(name).halt();
-    }
-    for name in &names {
-        cluster.kill(name);
-    }
-    let first = chance.below(names.len() as u64) as usize;
-    names.rotate_left(first);
-    for name in &names {
-        // It may need one that comes later, so it is not waited for.
-        cluster.process_mut(name).start();
-    }
+fn kill_backends(cluster: &mut Cluster, chance: &mut Chance) {
+    kill_all(cluster, chance, &[Role::Backend], || {}, || {});
 }
 
 fn turn_on(cluster: &Cluster) {
@@ -70,7 +60,7 @@ fn persistence_is_turned_on_and_off_while_everything_goes_on() {
         go_on(&mut load, &mut chance);
         turn_on(&cluster);
         go_on(&mut load, &mut chance);
-        kill_all(&mut cluster, &mut chance);
+        kill_backends(&mut cluster, &mut chance);
         load.wait_for_more(1);
         cluster.wait_until_whole();
         turn_off(&cluster);
@@ -87,13 +77,11 @@ fn persistence_is_turned_on_and_off_while_everything_goes_on() {
     }
     wait_for("empty disks", HEAL, || nothing_is_kept(&cluster));
     turn_on(&cluster);
-    kill_all(&mut cluster, &mut chance);
+    kill_backends(&mut cluster, &mut chance);
     let after = cluster.wait_until_whole();
     load.wait_for_more(100);
     let report = load.end();
     assert!(report.passed, "seed {seed}: {report:#?}");
-    for (before, after) in before.shards.iter().zip(&after.shards) {
-        assert_eq!(before.generation, after.generation, "a shard began empty");
-    }
+    assert_none_began_anew(&before, &after);
     cluster.assert_well();
 }
