@@ -121,9 +121,9 @@ metrics! {
     SHARD_STALE Counter "catena_shard_stale_ops_total" "{ops}" ["shard"] "Ops of connections that were replaced, and did nothing";
     SHARD_CONGESTED Gauge "catena_shard_links_congested" "{links}" ["shard"] "Gateways and shards that do not take their effects as fast as they come, so that their readers wait";
     SHARD_JOBS Gauge "catena_shard_jobs" "{jobs}" ["shard"] "Pieces of work that are put off: large fan-outs, ends of large sessions";
-    SHARD_QUEUED Gauge "catena_shard_queued_messages" "{messages}" ["shard"] "Messages that wait for single clients, as counted some seconds ago";
+    SHARD_QUEUED Gauge "catena_shard_queued_messages" "{messages}" ["shard"] "Messages that wait for single clients and for shared subscriptions, as counted some seconds ago";
     SHARD_SLOW Gauge "catena_shard_slow_consumers" "{clients}" ["shard"] "Clients that are connected, for which messages wait and which have as many unanswered as they may";
-    SHARD_LONGEST Gauge "catena_shard_longest_queue_messages" "{messages}" ["shard", "rank"] "The longest queues of a shard, the longest with rank 1; catena sessions tells whose they are";
+    SHARD_LONGEST Gauge "catena_shard_longest_queue_messages" "{messages}" ["shard", "rank"] "The longest queues of a shard, of clients and of shared subscriptions, the longest with rank 1; catena sessions tells whose those of clients are";
     SHARD_LINKS Gauge "catena_shard_links" "{links}" ["shard"] "Gateways whose links are open at this head";
 
     // The cluster, as a control plane sees it.

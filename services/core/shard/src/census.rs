@@ -25,11 +25,11 @@ pub struct Counted {
     pub subscriptions: u64,
     /// Members of shared subscriptions.
     pub shared_subscriptions: u64,
-    /// Messages that wait for single readers.
+    /// Messages that wait for single readers, and for groups.
     pub queued: u64,
     /// Readers with a connection for which messages wait, and whose window is full: they take less than there is.
     pub slow_readers: u64,
-    /// The longest queues, longest first.
+    /// The longest queues of readers and of groups, longest first.
     pub longest: [u64; LONGEST],
 }
 
@@ -45,6 +45,7 @@ pub struct Census {
 enum At {
     Homes(u32),
     Readers(u32),
+    Groups(u32),
 }
 
 impl Default for At {
@@ -72,6 +73,15 @@ impl Census {
                         self.counting.count_reader(shard, id);
                     }
                     self.at = At::Readers(place.saturating_add(rows));
+                }
+                None => self.at = At::Groups(0),
+            },
+            At::Groups(place) => match shard.groups.ids_at(place, rows) {
+                Some(ids) => {
+                    for id in ids {
+                        self.counting.count_group(shard, id);
+                    }
+                    self.at = At::Groups(place.saturating_add(rows));
                 }
                 None => {
                     self.counted = std::mem::take(&mut self.counting);
@@ -115,6 +125,12 @@ impl Counted {
         if queued > 0 && reader.attached.is_some() && is_full {
             self.slow_readers += 1;
         }
+        self.enter(queued);
+    }
+
+    fn count_group(&mut self, shard: &Shard, id: crate::group::GroupId) {
+        let queued = shard.groups.get(id).map_or(0, |group| group.queued());
+        self.queued += queued;
         self.enter(queued);
     }
 

@@ -190,6 +190,12 @@ impl Groups {
         self.rows.get_mut(id.0)
     }
 
+    /// The ids of those at `place` and the `count - 1` places behind it; `None` when there are no places left.
+    pub fn ids_at(&self, place: u32, count: u32) -> Option<Vec<GroupId>> {
+        let keys = self.rows.keys_at(place, count)?;
+        Some(keys.into_iter().map(GroupId).collect())
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (GroupId, &Group)> {
         self.rows
             .iter()

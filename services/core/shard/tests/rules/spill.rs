@@ -3,6 +3,7 @@
 use catena_mqtt::QoS;
 use catena_shard::{
     Answer, Command, Input, Op, Query, Shard, Who,
+    census::Census,
     effect::Target,
     op,
     query::Named,
@@ -411,9 +412,24 @@ fn a_group_whose_messages_are_of_many_topics_leaves_memory_too() {
     assert_eq!((stats.spilled_bytes, stats.stored_messages), (0, 0));
 }
 
-// What a member gives back would overtake what has left memory before it, or be overtaken. [F-72]
-#[test]
-fn what_returns_to_a_group_finds_its_place_among_what_has_left() {
+/// The message that a member of a group holds while later ones leave memory, and how many there are.
+const HELD: u32 = 80;
+const ALL: u32 = 900;
+
+/// Member `a` holds one message of a group while all later ones, 81 to 899, have left memory or wait; the others of before are done.
+struct Held {
+    world: World,
+    slow: Client,
+    slow_who: Who,
+    fast: Client,
+    publisher: Client,
+    who: Who,
+    /// The number that it was first sent.
+    first: u32,
+}
+
+/// Messages expire after `expiry` seconds, the one that is held, 80, after `held_expiry`.
+fn held_by_a_member(expiry: Option<u32>, held_expiry: Option<u32>) -> Held {
     let mut world = world(1 << 40);
     let lasting = |id, conn, window| Client {
         window,
@@ -434,31 +450,176 @@ fn what_returns_to_a_group_finds_its_place_among_what_has_left() {
     let publish = |world: &mut World, numbers: std::ops::Range<u32>| {
         let mut told = vec![];
         for n in numbers {
-            let message = message("t", &payload(n), QoS::AtLeastOnce);
+            let message = catena_shard::Message {
+                expiry: if n == HELD { held_expiry } else { expiry },
+                ..message("t", &payload(n), QoS::AtLeastOnce)
+            };
             told.extend(world.publish(&publisher, who, message));
         }
         told
     };
-    let told = publish(&mut world, 0..80);
+    let told = publish(&mut world, 0..HELD);
     let first = deliveries(&told);
     let first = first.iter().find(|(conn, ..)| *conn == slow.conn);
     let (_, _, target) = first.expect("it has its turn").clone();
     let done = op::AckKind::Done;
     world.ack(&slow, slow_who, 0, target.packet_id, done);
-    let held = publish(&mut world, 80..81);
+    let held = publish(&mut world, HELD..HELD + 1);
     assert_eq!(payloads(&held, &slow).len(), 1, "it is its turn again");
-    publish(&mut world, 81..140);
+    publish(&mut world, HELD + 1..140);
     // What the fast one had returns, and is parted between 80, which it has not had; then that returns.
     world.leave(&fast, fast_who, false);
-    publish(&mut world, 140..900);
+    publish(&mut world, 140..ALL);
     assert!(world.shards[0].stats().spilled_bytes > BUFFER / 4);
     put_all_away(&world.shards[0]);
+    let first = number(&payloads(&told, &slow)[0]);
+    Held {
+        world,
+        slow,
+        slow_who,
+        fast,
+        publisher,
+        who,
+        first,
+    }
+}
+
+// What a member gives back would overtake what has left memory before it, or be overtaken. [F-72]
+#[test]
+fn what_returns_to_a_group_finds_its_place_among_what_has_left() {
+    let mut held = held_by_a_member(None, None);
+    let world = &mut held.world;
     let before = world.shards[0].snapshot();
-    world.leave(&slow, slow_who, false);
+    world.leave(&held.slow, held.slow_who, false);
     assert_ne!(world.shards[0].snapshot(), before);
-    let mut expected: Vec<u32> = (0..900).collect();
-    expected.remove(number(&payloads(&told, &slow)[0]) as usize);
-    assert_eq!(drain(&mut world, &fast), expected);
+    let mut expected: Vec<u32> = (0..ALL).collect();
+    expected.remove(held.first as usize);
+    assert_eq!(drain(world, &held.fast), expected);
     let stats = world.shards[0].stats();
     assert_eq!((stats.spilled_bytes, stats.stored_messages), (0, 0));
+}
+
+/// Ends a session for good.
+fn end(world: &mut World, client: &Client) {
+    let client = Client {
+        clean_start: true,
+        expiry: 0,
+        ..client.clone()
+    };
+    let who = world.join(&client);
+    world.leave(&client, who, false);
+}
+
+// What came back to a part that is given up unread would stay in memory for ever.
+#[test]
+fn what_returned_to_a_part_goes_with_it() {
+    let mut held = held_by_a_member(None, None);
+    let world = &mut held.world;
+    world.leave(&held.slow, held.slow_who, false);
+    end(world, &held.slow);
+    end(world, &held.fast);
+    world.leave(&held.publisher, held.who, false);
+    world.settle();
+    world.pass(20_000);
+    let stats = world.shards[0].stats();
+    assert_eq!((stats.spilled_bytes, stats.stored_messages), (0, 0));
+    let nothing = self::world(1 << 40).shards[0].stats().bytes;
+    assert!(stats.bytes < nothing + 10_000, "{stats:?}");
+}
+
+// An operator would not see it, and the queue would be said to hold what it does not; or a message would go with those around it
+// although it lives longer.
+#[test]
+fn what_returned_to_a_part_expires_with_it_or_lives_on() {
+    for (held_expiry, lives) in [(60, false), (600, true)] {
+        let mut held = held_by_a_member(Some(60), Some(held_expiry));
+        let world = &mut held.world;
+        world.leave(&held.slow, held.slow_who, false);
+        world.pass(61_000);
+        let before = world.shards[0].stats().expired;
+        let came = drain(world, &held.fast);
+        assert_eq!(came, if lives { vec![HELD] } else { vec![] });
+        let stats = world.shards[0].stats();
+        // All but the one that was answered.
+        let expired = u64::from(ALL) - 1 - u64::from(lives);
+        assert_eq!(before, 0, "nobody had looked");
+        assert_eq!(stats.expired, expired);
+        assert_eq!((stats.spilled_bytes, stats.stored_messages), (0, 0));
+        let mut census = Census::default();
+        for _ in 0..10 {
+            census.go_on(&world.shards[0], 1_000);
+        }
+        assert_eq!(census.counted().queued, 0);
+    }
+}
+
+// A lane of which nothing is left would be taken for one in which others wait: what comes next would wait behind nothing, for ever.
+#[test]
+fn a_lane_all_of_whose_parts_have_expired_is_as_new() {
+    for filter in FILTERS {
+        let mut world = self::world(1 << 40);
+        let (away, publisher, who) = away_and_publisher(&mut world, filter);
+        world.shards[0].part_early(4 * 5_000);
+        let (mut n, mut parts) = (0, 0);
+        // From the second part on, everything behind the front has left once one leaves.
+        while parts < 5 {
+            let spilled = world.shards[0].stats().spilled;
+            let message = catena_shard::Message {
+                expiry: Some(60),
+                ..message("t", &payload(n), QoS::AtLeastOnce)
+            };
+            world.publish(&publisher, who, message);
+            parts += usize::from(world.shards[0].stats().spilled > spilled);
+            n += 1;
+        }
+        world.pass(61_000);
+        let (accepted, mut told) = world.connect(&away);
+        told.extend(world.finish());
+        assert!(payloads(&told, &away).is_empty());
+        let stats = world.shards[0].stats();
+        assert_eq!((stats.expired, stats.spilled_bytes), (n.into(), 0));
+        let mut told = world.publish(&publisher, who, message("t", &payload(n), QoS::AtLeastOnce));
+        told.extend(world.finish());
+        let came: Vec<u32> = payloads(&told, &away)
+            .iter()
+            .map(|text| number(text))
+            .collect();
+        assert_eq!(came, [n], "{filter}");
+        world.leave(&away, away.who(&accepted), false);
+    }
+}
+
+// The queue that fills the disk would not be among the longest, because it is a group's.
+#[test]
+fn queues_of_groups_are_counted() {
+    let mut world = world(1 << 40);
+    let names = ["a", "b"];
+    for (name, filter) in names.into_iter().zip(["$share/g/t", "t"]) {
+        let away = Client::lasting(name, 10);
+        let who = world.join(&away);
+        world.subscribe(&away, who, filter, QoS::AtLeastOnce);
+        world.leave(&away, who, false);
+    }
+    let short = Client::lasting("c", 12);
+    let short_who = world.join(&short);
+    world.subscribe(&short, short_who, "$share/h/+", QoS::AtLeastOnce);
+    world.leave(&short, short_who, false);
+    let publisher = Client::new("p", 1);
+    let who = world.join(&publisher);
+    for n in 0..30 {
+        world.publish(
+            &publisher,
+            who,
+            message(&format!("u{n}"), "x", QoS::AtLeastOnce),
+        );
+    }
+    fill(&mut world, &publisher, who, 0..2_000);
+    let mut census = Census::default();
+    // One place at a time, twice.
+    for _ in 0..100 {
+        census.go_on(&world.shards[0], 1);
+    }
+    let counted = census.counted();
+    assert_eq!(counted.longest, [2_030, 2_000, 2_000, 0, 0]);
+    assert_eq!(counted.queued, 6_030);
 }
