@@ -564,6 +564,10 @@ impl Clients {
         if is_lost && !may_be_lost && !self.ledger.is_void {
             return Err(format!("client {index} has lost its session"));
         }
+        if present && device.belief == Belief::Unknown {
+            // It had asked for a new session, forgot the old one, and was never answered.
+            self.ledger.forgot(index);
+        }
         device.state = State::Live;
         device.belief = if device.is_persistent {
             Belief::Alive

@@ -191,6 +191,13 @@ impl Ledger {
         Ok(())
     }
 
+    /// A device does not know what it got before.
+    pub fn forgot(&mut self, device: usize) {
+        self.got.retain(|(by, _), _| *by != device);
+        self.last.retain(|(by, ..), _| *by != device);
+        self.last_in_lane.retain(|(by, ..), _| *by != device);
+    }
+
     /// A device heard of another's coming or going.
     pub fn heard(&mut self, device: usize, topic: &str, id: u64) {
         if device == 0 && topic.starts_with("s/") {
