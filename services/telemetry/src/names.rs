@@ -109,7 +109,7 @@ metrics! {
     SHARD_COMMIT Gauge "catena_shard_commit_index" "{entries}" ["shard"] "The last entry of which the replica knows that all have it";
     SHARD_TURNS Counter "catena_shard_turns_total" "{turns}" ["shard"] "Turns of a replica: the work of one is what had gathered";
     SHARD_ALARMS Counter "catena_shard_alarms_total" "1" ["shard"] "What must not happen to a replica, but did: divergence, gaps";
-    SHARD_DIRECT_DROPPED Counter "catena_shard_direct_dropped_total" "{messages}" ["shard"] "QoS 0 deliveries past the log that found no room or nobody";
+    SHARD_DIRECT_DROPPED Counter "catena_shard_direct_dropped_total" "{messages}" ["shard"] "QoS 0 deliveries past the log that found no room or nobody, and messages that were lost with their connection";
     SHARD_BYTES Gauge "catena_shard_bytes" "By" ["shard"] "Bytes that the state of a shard weighs, on this replica";
     SHARD_BUFFER_BYTES Gauge "catena_shard_buffer_bytes" "By" ["shard"] "Bytes that it may weigh: publishes are refused from three quarters on";
     SHARD_SPILLED Gauge "catena_shard_spilled_bytes" "By" ["shard"] "Bytes of long queues that left memory, on this replica";

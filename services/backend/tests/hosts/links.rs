@@ -137,6 +137,40 @@ fn ops_are_applied_while_messages_past_the_log_go_to_very_many() {
     });
 }
 
+// What a gateway had handed over when its connection broke would be missing, and counted nowhere [F-59].
+#[test]
+fn messages_past_the_log_that_go_with_their_connection_are_counted() {
+    run(|| async {
+        let world = alone().await;
+        let mut readers = Gateway::new(&world, SHARD, 1);
+        for n in 0..3_000 {
+            readers.subscriber(&format!("reader-{n}"), "t").await;
+        }
+        let mut publisher = Gateway::new(&world, SHARD, 2);
+        let who = publisher.connect("publisher", None).await;
+        let messages = 600;
+        publisher.publish_direct(who, 0..messages);
+        readers.taken.clear();
+        while readers.taken.is_empty() {
+            publisher.turn().await;
+            readers.turn().await;
+        }
+        drop(publisher);
+        let dropped = || world.pulse(1).counts().direct_dropped;
+        for _ in 0..10_000 {
+            readers.turn().await;
+            if dropped() > 0 {
+                break;
+            }
+        }
+        assert!(dropped() > 0);
+        let delivered: BTreeSet<u32> = readers.delivered().into_iter().collect();
+        // One of them may have reached some.
+        let all = delivered.len() as u64 + dropped();
+        assert!(all <= u64::from(messages) + 1, "{all}");
+    });
+}
+
 // One that takes nothing would stop all others if their messages shared a queue.
 #[test]
 fn a_slow_origin_holds_up_nobody() {

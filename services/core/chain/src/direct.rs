@@ -79,6 +79,16 @@ impl<M: Machine> Direct<M> {
         self.rest.is_some() || !self.come.is_empty()
     }
 
+    /// What is lost when the connection ends: messages that are not on their way to all, and deliveries that wait.
+    pub fn left(&self) -> u64 {
+        self.undone() + self.waiting.len() as u64
+    }
+
+    /// Messages that are not on their way to all.
+    fn undone(&self) -> u64 {
+        self.come.len() as u64 + u64::from(self.rest.is_some())
+    }
+
     /// The last effect that may go out before the next delivery.
     pub fn next_after(&self) -> u64 {
         self.waiting.front().map_or(u64::MAX, |next| next.after)
@@ -174,7 +184,7 @@ impl<M: Machine> Replica<M> {
         };
         let direct = &mut connection.direct;
         if !is_served {
-            let lost = direct.come.len() as u64 + u64::from(direct.rest.is_some());
+            let lost = direct.undone();
             (direct.rest, direct.brought) = (None, direct.brought + lost);
             direct.come.clear();
             self.direct_dropped += lost;
@@ -228,8 +238,8 @@ impl<M: Machine> Replica<M> {
         connection.is_some_and(|connection| connection.direct.is_busy())
     }
 
-    /// Deliveries past the log that found no room or nobody to go to, ever `[F-59]`.
+    /// Deliveries past the log that found no room or nobody to go to, and messages that were lost with their connection, ever `[F-59]`.
     pub fn direct_dropped(&self) -> u64 {
-        self.direct_dropped
+        self.direct_dropped + self.links.direct_lost
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Links<M: Machine> {
     effects_of: BTreeMap<M::Origin, BTreeSet<ConnectionId>>,
     /// May be owed something.
     dirty: BTreeSet<ConnectionId>,
+    /// What passed by the log and was lost with its connection.
+    pub direct_lost: u64,
 }
 
 impl<M: Machine> Default for Links<M> {
@@ -46,6 +48,7 @@ impl<M: Machine> Default for Links<M> {
             open: BTreeMap::new(),
             effects_of: BTreeMap::new(),
             dirty: BTreeSet::new(),
+            direct_lost: 0,
         }
     }
 }
@@ -68,6 +71,7 @@ impl<M: Machine> Links<M> {
         let Some(connection) = self.open.remove(&id) else {
             return;
         };
+        self.direct_lost += connection.direct.left();
         if let Some(others) = self.effects_of.get_mut(&connection.origin) {
             others.remove(&id);
             if others.is_empty() {
