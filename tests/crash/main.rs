@@ -6,6 +6,7 @@
 mod cluster;
 mod death;
 mod disks;
+mod joined;
 mod kept;
 mod spilled;
 mod standalone;

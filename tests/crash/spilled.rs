@@ -1,29 +1,29 @@
 //! Queues so long that most of them is on disk, in a broker that keeps everything: they outlive it, in order, and it needs no
 //! more memory to come back than to go on. Those of sessions, and those of shared subscriptions.
 
-use std::{collections::HashSet, fs, time::Duration};
+use std::{collections::HashSet, fs, net::SocketAddr, time::Duration};
 
 use catena_mqtt::{Packet, ReasonCode, Version};
 use catena_tests::{
     client::{Client, Event, Message, Options},
-    cluster::new_directory,
+    cluster::{Process, new_directory},
     faults::turn,
 };
 
 use crate::{number, standalone::Standalone};
 
 /// What is to outlive crashes.
-struct Queue {
-    filter: &'static str,
-    messages: u32,
+pub struct Queue {
+    pub filter: &'static str,
+    pub messages: u32,
     /// Of a message.
-    bytes: usize,
+    pub bytes: usize,
     /// Unanswered ones of the publisher.
-    window: u32,
+    pub window: u32,
 }
 
 /// `few`, or with `make crash` `many`.
-fn messages(few: u32, many: u32) -> u32 {
+pub fn messages(few: u32, many: u32) -> u32 {
     match number("CATENA_CRASHES") {
         Some(_) => many,
         None => few,
@@ -31,8 +31,8 @@ fn messages(few: u32, many: u32) -> u32 {
 }
 
 /// Unanswered ones of the subscriber.
-const RECEIVE_MAXIMUM: u16 = 32;
-const TOPIC: &str = "long/queue";
+pub const RECEIVE_MAXIMUM: u16 = 32;
+pub const TOPIC: &str = "long/queue";
 /// What the profile Tiny says: a gateway and one shard (docs/memory.md).
 const MEMORY_KIB_MAX: u64 = (99 + 102) * 1024;
 
@@ -57,8 +57,8 @@ fn number_of(message: &Message) -> u32 {
 }
 
 /// Publishes from `from` up to `to`, and notes in which order they were accepted. What is refused for want of memory is sent again.
-fn publish(broker: &Standalone, queue: &Queue, from: u32, to: u32, accepted: &mut Vec<u32>) {
-    let mut client = Options::new(Version::V5, "publisher").open_at(broker.address);
+pub fn publish(address: SocketAddr, queue: &Queue, from: u32, to: u32, accepted: &mut Vec<u32>) {
+    let mut client = Options::new(Version::V5, "publisher").open_at(address);
     let (mut next, mut again) = (from, Vec::new());
     while next < to || !again.is_empty() {
         let fresh = next..to.min(next + queue.window);
@@ -80,14 +80,14 @@ fn publish(broker: &Standalone, queue: &Queue, from: u32, to: u32, accepted: &mu
 
 /// What the subscriber has had.
 #[derive(Default)]
-struct Had {
+pub struct Had {
     /// How many of those that were accepted, in their order.
-    count: usize,
+    pub count: usize,
     maybe: HashSet<u32>,
 }
 
 /// Takes messages until `count` of the accepted ones have come, and as many more as there are on the way.
-fn take(client: &mut Client, queue: &Queue, accepted: &[u32], count: usize, had: &mut Had) {
+pub fn take(client: &mut Client, queue: &Queue, accepted: &[u32], count: usize, had: &mut Had) {
     let before: HashSet<u32> = accepted[..had.count].iter().copied().collect();
     while had.count < count {
         let message = client.expect_message();
@@ -110,8 +110,8 @@ fn take(client: &mut Client, queue: &Queue, accepted: &[u32], count: usize, had:
 }
 
 /// What the process has had of memory at most.
-fn peak_kib(broker: &Standalone) -> u64 {
-    let pid = broker.process.pid().expect("it runs");
+pub fn peak_kib(process: &Process) -> u64 {
+    let pid = process.pid().expect("it runs");
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
@@ -119,7 +119,7 @@ fn peak_kib(broker: &Standalone) -> u64 {
 }
 
 fn crash(broker: &mut Standalone, when: &str) {
-    let peak = peak_kib(broker);
+    let peak = peak_kib(&broker.process);
     eprintln!("{when}: {} MiB of memory at most", peak / 1024);
     assert!(peak < MEMORY_KIB_MAX, "{peak} KiB {when}");
     broker.kill();
@@ -142,9 +142,9 @@ fn survive_in_order(queue: &Queue) {
 
     let (mut accepted, all) = (Vec::new(), queue.messages);
     let third = all / 3;
-    publish(&broker, queue, 0, third, &mut accepted);
+    publish(broker.address, queue, 0, third, &mut accepted);
     crash(&mut broker, "a third is there");
-    publish(&broker, queue, third, all, &mut accepted);
+    publish(broker.address, queue, third, all, &mut accepted);
     crash(&mut broker, "all are there");
     // Some more, of which nobody hears: they may be there, and nowhere but at the end.
     let mut publisher = Options::new(Version::V5, "publisher").open_at(broker.address);

@@ -475,7 +475,7 @@ impl<W: Workload> World<W> {
         for (shard, store, failure) in failed {
             self.disk_failed(node, shard, store, &failure);
         }
-        self.tell_failed(node);
+        self.tell_later(node);
     }
 
     fn records(&mut self, entries: Vec<(Arc<Entry<W::Machine>>, u64)>) -> Vec<Record> {
@@ -646,12 +646,12 @@ impl<W: Workload> World<W> {
         // Not within the step in which it came about.
         let input = Input::DiskFailed { store };
         self.nodes[node].has_failed_disk = true;
-        self.nodes[node].failed.push((shard, input));
+        self.nodes[node].later.push((shard, input));
     }
 
     /// What the last step could not be told.
-    pub fn tell_failed(&mut self, node: usize) {
-        for (shard, input) in std::mem::take(&mut self.nodes[node].failed) {
+    pub fn tell_later(&mut self, node: usize) {
+        for (shard, input) in std::mem::take(&mut self.nodes[node].later) {
             self.step(node, shard, input);
         }
     }

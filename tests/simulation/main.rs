@@ -21,6 +21,7 @@ mod random;
 mod register;
 mod rules;
 mod scenario;
+mod snapshots;
 mod unsynced;
 mod watch;
 mod wires;

@@ -1,5 +1,7 @@
 //! Nodes: processes that register, beat, and play the parts that they are given.
 
+use std::collections::BTreeMap;
+
 use catena_chain::{
     Incarnation, Input, Now, Options, Output, Replica,
     message::{ConnectionId, Report, ToOrigin},
@@ -11,8 +13,9 @@ use crate::{
     control::{Content, node_name},
     disks::Volumes,
     network::Place,
-    parcel::{End, Event, Parcel, Speech},
+    parcel::{End, Parcel, Speech},
     plan::Loosened,
+    snapshots::Snapshots,
     workload::Workload,
     world::World,
 };
@@ -44,8 +47,10 @@ pub struct Node<W: Workload> {
     pub volumes: Option<Volumes<W>>,
     /// It gets no replica for a minute, which is longer than any run `[C-64]`.
     pub has_failed_disk: bool,
-    /// Disks that failed within a step.
-    pub failed: Vec<(usize, Input<W::Machine>)>,
+    /// Those that are made and read, by shard.
+    pub snapshots: BTreeMap<usize, Snapshots>,
+    /// What came about within a step.
+    pub later: Vec<(usize, Input<W::Machine>)>,
 }
 
 impl<W: Workload> Node<W> {
@@ -78,7 +83,8 @@ impl<W: Workload> World<W> {
             frozen: Vec::new(),
             volumes,
             has_failed_disk: false,
-            failed: Vec::new(),
+            later: Vec::new(),
+            snapshots: BTreeMap::new(),
         }
     }
 
@@ -88,9 +94,8 @@ impl<W: Workload> World<W> {
         }
         let options = Options {
             timeout_micros: self.plan.timeout,
-            snapshot_part_bytes: self.plan.snapshot_part,
+            snapshot_piece_bytes: self.plan.snapshot_piece,
             learner_bytes_max: self.plan.learner_bytes,
-            offloads_snapshots: self.plan.offloads_snapshots,
             keeps: self.nodes[node].volumes.is_some() && self.begins_keeping(node),
             switches: self.plan.off.map(Loosened::switches).unwrap_or_default(),
             ..Options::default()
@@ -217,20 +222,11 @@ impl<W: Workload> World<W> {
                     self.step(node, shard, Input::OriginLost { connection });
                 }
             }
-            Parcel::Encoded {
+            Parcel::Snapshot {
                 incarnation,
                 shard,
-                encoded,
-            } if self.nodes[node].is(incarnation) => {
-                self.step(node, shard, Input::Encoded(encoded));
-            }
-            Parcel::Decoded {
-                incarnation,
-                shard,
-                decoded,
-            } if self.nodes[node].is(incarnation) => {
-                self.step(node, shard, Input::Decoded(decoded));
-            }
+                input,
+            } if self.nodes[node].is(incarnation) => self.snapshot_came_on(node, shard, input),
             Parcel::Disk {
                 incarnation,
                 shard,
@@ -313,8 +309,9 @@ impl<W: Workload> World<W> {
             self.output(node, shard, output);
         }
         self.outputs = outputs;
+        self.make_pieces(node, shard);
         self.watch_replica(node, shard);
-        self.tell_failed(node);
+        self.tell_later(node);
     }
 
     /// A shard's thread goes on.
@@ -380,39 +377,13 @@ impl<W: Workload> World<W> {
                 message,
             } => self.send_on(from, connection, message),
             Output::Disconnect { connection } => self.hang_up(from, connection),
-            Output::Encode(encoding) => {
-                let encoded = encoding.run();
-                self.elsewhere(
-                    node,
-                    Parcel::Encoded {
-                        incarnation,
-                        shard,
-                        encoded,
-                    },
-                );
-            }
-            Output::Decode(decoding) => {
-                let decoded = decoding.run();
-                self.elsewhere(
-                    node,
-                    Parcel::Decoded {
-                        incarnation,
-                        shard,
-                        decoded,
-                    },
-                );
-            }
+            Output::Encode(encoding) => self.encode(node, shard, encoding),
+            Output::Decode(decoding) => self.decode(node, shard, decoding),
+            Output::Arrived { nonce, piece } => self.piece_arrived(node, shard, nonce, piece),
             Output::Keep(keep) => self.do_keep(node, shard, keep),
             Output::Commanded { id, outcome } => self.commanded(node, id, outcome),
             Output::Report(report) => self.nodes[node].reports.push(report),
             Output::Alarm(alarm) => self.fail(format!("node {node} shard {shard}: {alarm:?}")),
         }
-    }
-
-    /// Another thread of the node takes its time.
-    fn elsewhere(&mut self, node: usize, parcel: Parcel<W>) {
-        let at = self.now + self.random.within(100, 60_000);
-        let to = Place::Node(node);
-        self.schedule(at, Event::Notice { to, parcel });
     }
 }

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use catena_chain::{
-    Incarnation, StoreId,
+    Incarnation, Input, StoreId,
     message::{ConnectionId, Envelope, FromOrigin, Report, ToOrigin},
-    snapshot::{Decoded, Encoded},
 };
 use catena_slots::ShardId;
 use catena_topology::{Heartbeat, topology::Kept};
@@ -74,17 +73,11 @@ pub enum Parcel<W: Workload> {
         end: End,
         name: ConnectionId,
     },
-    /// Another thread has made a snapshot's bytes.
-    Encoded {
+    /// Another thread has come on with a snapshot.
+    Snapshot {
         incarnation: Incarnation,
         shard: usize,
-        encoded: Encoded,
-    },
-    /// Another thread has read a snapshot.
-    Decoded {
-        incarnation: Incarnation,
-        shard: usize,
-        decoded: Decoded<W::Machine>,
+        input: Input<W::Machine>,
     },
     /// A thread of the disk has come to something.
     Disk {

@@ -103,7 +103,8 @@ pub struct Plan {
     pub op_gap: u64,
     /// The control plane stays away when everything else heals `[C-11]`.
     pub ends_without_control: bool,
-    pub snapshot_part: usize,
+    /// Bytes of a snapshot that travel in one message, at most.
+    pub snapshot_piece: usize,
     /// Bytes of entries that a tail keeps for its learner.
     pub learner_bytes: usize,
     /// Snapshots are made and read by other threads.
@@ -151,7 +152,7 @@ impl Plan {
             command_gap: 0,
             op_gap: random.within(5_000, 40_000),
             ends_without_control: random.once_in(4),
-            snapshot_part: random.within(64, 4_096) as usize,
+            snapshot_piece: random.within(64, 4_096) as usize,
             learner_bytes: random.within(1_500, 60_000) as usize,
             offloads_snapshots: random.once_in(2),
             disks: match off {
@@ -209,7 +210,7 @@ impl Plan {
                 faults_until: random.within(4_000_000, 9_000_000),
                 fault_gap: random.within(300_000, 2_000_000),
                 op_gap: random.within(30_000, 120_000),
-                snapshot_part: random.within(1_024, 16_384) as usize,
+                snapshot_piece: random.within(1_024, 16_384) as usize,
                 learner_bytes: random.within(20_000, 500_000) as usize,
                 ends_without_control: random.once_in(8),
                 // The rules were there before him, and are found out without him.

@@ -324,11 +324,18 @@ impl Machine for Register {
         postcard::to_stdvec(self).expect("every part can be encoded")
     }
 
-    fn encode(frozen: &Vec<u8>) -> Vec<u8> {
-        frozen.clone()
+    fn write(frozen: Vec<u8>, out: &mut dyn FnMut(&[u8]) -> bool) {
+        out(&frozen);
     }
 
-    fn restore(bytes: &[u8]) -> Result<Self, Unreadable> {
-        postcard::from_bytes(bytes).map_err(|_| Unreadable)
+    fn read(
+        pieces: &mut dyn FnMut() -> Option<Vec<u8>>,
+        _: &mut dyn FnMut(&Self),
+    ) -> Result<Self, Unreadable> {
+        let mut bytes = Vec::new();
+        while let Some(piece) = pieces() {
+            bytes.extend(piece);
+        }
+        postcard::from_bytes(&bytes).map_err(|_| Unreadable)
     }
 }

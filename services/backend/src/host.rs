@@ -7,6 +7,7 @@ mod inquiry;
 mod intake;
 mod keeping;
 mod outputs;
+mod snapshots;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -28,12 +29,12 @@ use catena_telemetry::traces::sampler::Tracing;
 use catena_transport::{Asked, Dial, Reach};
 use tokio::{
     sync::mpsc,
-    task::{JoinSet, coop::unconstrained},
+    task::coop::unconstrained,
     time::{Instant, Sleep},
 };
-use tracing::{error, warn};
+use tracing::warn;
 
-use self::{inquiry::Inquiries, keeping::Keeping};
+use self::{inquiry::Inquiries, keeping::Keeping, snapshots::Snapshots};
 use crate::{
     chronicle::Chronicle,
     limits::{ORIGINS_MAX, STREAMS_MAX, TICKS_PER_TIMEOUT},
@@ -115,9 +116,9 @@ pub(crate) struct Host<D: Dial, R: Reach> {
     outputs: Vec<Output>,
     /// Inputs that came about while outputs were done.
     later: Vec<Input>,
-    /// Snapshots that are made or read beside the shard.
-    snapshots: JoinSet<Input>,
-    /// One was begun in this turn.
+    /// Those that are made or read beside the shard.
+    snapshots: Snapshots,
+    /// Work on another thread was begun in this turn, and is to be listened to.
     is_offloading: bool,
     inquiries: Inquiries,
     /// `None`: there is no data directory.
@@ -169,7 +170,6 @@ impl<D: Dial, R: Reach> Host<D, R> {
     pub fn new(parts: Parts<D, R>) -> Host<D, R> {
         let options = Options {
             timeout_micros: parts.timeout.as_micros() as u64,
-            offloads_snapshots: true,
             keeps: parts.to_keep.storage.is_some() && parts.to_keep.is_wanted,
             ..Options::default()
         };
@@ -202,7 +202,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
             peers: HashMap::new(),
             outputs: Vec::new(),
             later: Vec::new(),
-            snapshots: JoinSet::new(),
+            snapshots: Snapshots::new(),
             is_offloading: false,
             inquiries: Inquiries::default(),
             keeping,
@@ -248,14 +248,6 @@ impl<D: Dial, R: Reach> Host<D, R> {
                 Poll::Ready(Some(news)) => self.take_news(news),
             }
         }
-        while let (false, Poll::Ready(Some(done))) =
-            (self.snapshots.is_empty(), self.snapshots.poll_join_next(cx))
-        {
-            match done {
-                Ok(input) => self.handle(input),
-                Err(error) => error!(shard = %self.shard, %error, "a snapshot came to nothing"),
-            }
-        }
         self.hear_disk(cx);
         if self.tick_at <= self.at {
             self.tick();
@@ -263,6 +255,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
         self.answer_inquiries();
         self.keys.extend(self.busy.drain(..).map(Key::Origin));
         self.take();
+        self.tend_snapshots(cx);
         if std::mem::take(&mut self.is_touched) || self.replica.has_more() {
             self.replica.settle(&mut self.outputs);
         }

@@ -350,7 +350,7 @@ fn replay(state: &State, shard: ShardId, spill: &Spill) -> Result<Kept<Replicate
 }
 
 /// Hands over parts of long queues, and waits while too many of them wait for their disk: a state is read faster than written.
-fn put_away(machine: &Replicated, spill: &Spill) {
+pub(crate) fn put_away(machine: &Replicated, spill: &Spill) {
     for segment in machine.shard().take_segments() {
         spill.put_away(segment);
     }

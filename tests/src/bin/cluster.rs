@@ -152,6 +152,7 @@ impl Arguments {
             gateway_workers: self.gateway_workers,
             cores: self.cores.clone(),
             ports: self.ports.clone(),
+            spec: String::new(),
             disks: Default::default(),
             keeps: false,
             hosts: false,

@@ -32,6 +32,8 @@ pub struct Plan {
     pub ports: Vec<u16>,
     /// Whether backends keep what they hold on disk.
     pub keeps: bool,
+    /// More of the Broker's `spec`, as lines of YAML with two spaces before them.
+    pub spec: String,
     /// Where a backend or etcd keeps what it keeps, by name; the others do in the cluster's directory.
     pub disks: BTreeMap<String, PathBuf>,
     /// Whether each process gets a host of its own that can be cut off.
@@ -58,6 +60,7 @@ impl Default for Plan {
             cores: None,
             ports: Vec::new(),
             keeps: false,
+            spec: String::new(),
             disks: BTreeMap::new(),
             hosts: false,
             on_localhost: false,

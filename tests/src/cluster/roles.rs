@@ -67,8 +67,8 @@ pub fn control_plane(
          --cluster test --partitions {} --workers {} --redundancy {} --failure-timeout-ms {}",
         plan.partitions, plan.workers, plan.redundancy, plan.failure_timeout_ms
     ));
-    if plan.keeps {
-        let resources = broker(plan, directory, true);
+    if plan.keeps || !plan.spec.is_empty() {
+        let resources = broker(plan, directory, plan.keeps);
         words.extend(["--resources".to_owned(), text(&resources)]);
     }
     words.extend(if plan.internal_tls {
@@ -141,8 +141,8 @@ pub fn broker(plan: &Plan, directory: &Path, keeps: bool) -> PathBuf {
     let manifest = format!(
         "apiVersion: catena.dev/v1\nkind: Broker\nmetadata: {{name: default}}\nspec:\n  \
          cardinality: {{backendChain: {{partitions: {}, workers: {}, redundancyFactor: {}}}}}\n  \
-         advanced: {{encryptInternalTraffic: {traffic}}}\n{persistence}",
-        plan.partitions, plan.workers, plan.redundancy
+         advanced: {{encryptInternalTraffic: {traffic}}}\n{persistence}{}",
+        plan.partitions, plan.workers, plan.redundancy, plan.spec
     );
     std::fs::create_dir_all(&resources).expect("the directory can be written");
     std::fs::write(resources.join("broker.yaml"), manifest).expect("the directory can be written");

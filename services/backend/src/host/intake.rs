@@ -127,9 +127,9 @@ impl<D: Dial, R: Reach> Host<D, R> {
                 });
                 ops.sum::<usize>().max(1)
             }
-            Message::SnapshotPart { offset, bytes, .. } => {
-                self.beat.received(1 + bytes.len() as u64);
-                self.chronicle.part(*offset == 0, bytes.len());
+            Message::SnapshotPart { piece, .. } => {
+                self.beat.received(1 + piece.bytes.len() as u64);
+                self.chronicle.part(piece.offset == 0, piece.bytes.len());
                 TURN_OPS / SOURCE_MESSAGES
             }
             _ => {

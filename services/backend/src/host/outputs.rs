@@ -89,15 +89,11 @@ impl<D: Dial, R: Reach> Host<D, R> {
                 }
                 Output::Commanded { id, outcome } => self.inquiries.commanded(id, outcome),
                 Output::Encode(encoding) => {
-                    let encode = || Input::Encoded(encoding.run());
-                    self.snapshots.spawn_blocking(encode);
+                    self.snapshots.encode(encoding);
                     self.is_offloading = true;
                 }
-                Output::Decode(decoding) => {
-                    let decode = || Input::Decoded(decoding.run());
-                    self.snapshots.spawn_blocking(decode);
-                    self.is_offloading = true;
-                }
+                Output::Decode(decoding) => self.snapshots.decode(decoding, self.spill.clone()),
+                Output::Arrived { nonce, piece } => self.snapshots.arrived(nonce, piece),
                 Output::Keep(keep) => self.keep(keep),
                 Output::Report(report) => {
                     debug!(shard = %self.shard, ?report, "reports");

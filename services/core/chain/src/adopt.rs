@@ -222,8 +222,8 @@ impl<M: Machine> Replica<M> {
                 commit,
                 peers,
             } if is_successor => self.acknowledged(nonce, (last, durable), commit, &peers),
-            Message::SnapshotTaken { nonce, offset } if is_successor => {
-                self.snapshot_taken(nonce, offset, outputs);
+            Message::SnapshotTaken { nonce, through } if is_successor => {
+                self.snapshot_taken(nonce, through);
             }
             Message::Append {
                 nonce,
@@ -238,9 +238,8 @@ impl<M: Machine> Replica<M> {
             Message::SnapshotPart {
                 nonce,
                 header,
-                offset,
-                bytes,
-            } if is_predecessor => self.install_part(nonce, header, offset, &bytes, outputs),
+                piece,
+            } if is_predecessor => self.install_piece(nonce, header, piece, outputs),
             _ => {}
         }
     }

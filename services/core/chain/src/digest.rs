@@ -1,6 +1,6 @@
 //! The running digest: equal on two replicas as long as their entries and effects are `[C-52]`.
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::{
     entry::{Entry, Index},
@@ -20,9 +20,9 @@ pub fn after<'a, M: Machine + 'a>(
     effects.fold(own, |digest, effect| mix(digest, M::digest(effect)))
 }
 
-/// Of bytes that came over a wire.
-pub fn checksum(bytes: &[u8]) -> u64 {
-    xxh3_64(bytes)
+/// Of bytes that come over a wire behind others, of which this was `before`.
+pub fn checksum(before: u64, bytes: &[u8]) -> u64 {
+    xxh3_64_with_seed(bytes, before)
 }
 
 fn mix(digest: u64, value: u64) -> u64 {

@@ -170,6 +170,7 @@ impl<M: Machine> Replica<M> {
     /// What was on its way to or from a neighbour may be lost.
     pub(crate) fn reconnected(&mut self, member: crate::Member, outputs: &mut Vec<Output<M>>) {
         if self.role.predecessor == Some(member) && self.options.switches.keep(Rule::C20) {
+            self.doubt_install();
             self.hello(outputs);
         }
     }
@@ -283,19 +284,21 @@ impl<M: Machine> Replica<M> {
         }
     }
 
-    /// Our log is no prefix of the predecessor's: it goes, loudly, unless we only join.
+    /// Our log is no prefix of the predecessor's: it goes, loudly, unless we only join. Or the snapshot on its way to us cannot be gone on
+    /// from any more.
     pub(crate) fn mismatch(&mut self, nonce: u64, outputs: &mut Vec<Output<M>>) {
-        let Some(state) = &self.state else {
-            return;
-        };
         if nonce != self.up.nonce {
             return;
         }
-        if !self.role.is_learner {
-            let end = state.log.end();
-            outputs.push(Output::Alarm(Alarm::Mismatch { end }));
+        if let Some(state) = &self.state {
+            if !self.role.is_learner {
+                let end = state.log.end();
+                outputs.push(Output::Alarm(Alarm::Mismatch { end }));
+            }
+            self.drop_state(None, outputs);
+        } else {
+            self.give_up_install();
         }
-        self.drop_state(None, outputs);
         self.hello(outputs);
     }
 
@@ -392,21 +395,20 @@ impl<M: Machine> Replica<M> {
             };
             self.send(successor, append, outputs);
         }
-        let is_waiting = !self.down.is_established() && self.join_is_idle();
+        let is_waiting = !self.down.is_established();
         if let (true, true, Some(successor), Some(configuration)) = (
             self.options.switches.keep(Rule::C11) && is_waiting,
             since(self.down.said_at) >= ping,
             self.role.successor,
             &self.configuration,
         ) {
-            // It may never have heard of this epoch.
+            // It may never have heard of this epoch; and one that waits for a snapshot hears that we live.
             let configuration = configuration.clone();
             self.down.said_at = self.now.monotonic;
             self.send(successor, Message::Newer { configuration }, outputs);
         }
         if is_quiet_up && self.is_installing() {
-            self.up.said_at = self.now.monotonic;
-            self.installing(outputs);
+            self.say_taken(outputs);
         } else if !self.up.is_established && may_repeat {
             self.hello(outputs);
         } else if self.up.is_established && is_quiet_up {

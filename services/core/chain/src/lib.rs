@@ -24,6 +24,7 @@ pub mod disk;
 mod emit;
 pub mod entry;
 mod hello;
+mod install;
 mod join;
 mod link;
 mod log;
@@ -36,6 +37,7 @@ pub mod route;
 pub mod snapshot;
 mod status;
 pub mod switches;
+mod transfer;
 pub mod uplink;
 mod wanted;
 

@@ -122,20 +122,9 @@ pub trait Machine: fmt::Debug + Sized {
     /// `[C-30]`.
     fn freeze(&self) -> Self::Frozen;
 
-    /// The frozen state as bytes: equal for equal states.
-    fn encode(frozen: &Self::Frozen) -> Vec<u8>;
-
-    /// The state whose [`Machine::encode`] these bytes are.
-    ///
-    /// # Errors
-    /// [`Unreadable`] for anything else.
-    fn restore(bytes: &[u8]) -> Result<Self, Unreadable>;
-
-    /// The frozen state for a disk: in pieces, until `out` wants no more. A machine that may hold more than memory does makes
-    /// them one by one.
-    fn write(frozen: Self::Frozen, out: &mut dyn FnMut(&[u8]) -> bool) {
-        out(&Self::encode(&frozen));
-    }
+    /// The frozen state as bytes, in pieces, until `out` wants no more. A machine that may hold more than memory does makes them
+    /// one by one.
+    fn write(frozen: Self::Frozen, out: &mut dyn FnMut(&[u8]) -> bool);
 
     /// The state whose [`Machine::write`] gave these pieces; they need not be cut as they were. `look` sees it while it grows.
     ///
@@ -144,13 +133,10 @@ pub trait Machine: fmt::Debug + Sized {
     fn read(
         pieces: &mut dyn FnMut() -> Option<Vec<u8>>,
         look: &mut dyn FnMut(&Self),
-    ) -> Result<Self, Unreadable> {
-        let mut bytes = Vec::new();
-        while let Some(piece) = pieces() {
-            bytes.extend_from_slice(&piece);
-        }
-        let machine = Self::restore(&bytes)?;
-        look(&machine);
-        Ok(machine)
+    ) -> Result<Self, Unreadable>;
+
+    /// Bytes of entries that its settings have room for while a learner has not taken them.
+    fn learner_bytes_max(&self) -> usize {
+        usize::MAX
     }
 }

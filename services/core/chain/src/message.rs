@@ -10,6 +10,7 @@ use crate::{
     entry::{Entry, Index, Stamp},
     log::Position,
     machine::Machine,
+    snapshot::Piece,
 };
 
 /// A message between two replicas of one shard `[C-1]`.
@@ -60,15 +61,14 @@ pub enum Message<M: Machine> {
     },
     /// To the successor: its state is no prefix of ours.
     Mismatch { nonce: u64 },
-    /// To the learner: a part of the state at one index.
+    /// To the learner: a piece of the state at one index.
     SnapshotPart {
         nonce: u64,
         header: SnapshotHeader,
-        offset: usize,
-        bytes: Vec<u8>,
+        piece: Piece,
     },
-    /// To the tail: the parts before `offset` have arrived.
-    SnapshotTaken { nonce: u64, offset: usize },
+    /// To the tail: the bytes before `through` were read.
+    SnapshotTaken { nonce: u64, through: usize },
     /// Answers a message of an older epoch, and goes to a successor that has not said Hello `[C-11]`.
     Newer { configuration: Configuration },
 }
@@ -78,8 +78,6 @@ pub enum Message<M: Machine> {
 pub struct SnapshotHeader {
     pub end: Position,
     pub at: Stamp,
-    pub bytes: usize,
-    pub checksum: u64,
 }
 
 /// How far another shard has committed our ops `[C-42]`.

@@ -17,7 +17,8 @@ use crate::{
     disk::{Disk, Keep, Store, StoreId},
     entry::{Entry, Index, Payload, Stamp},
     hello::{Downstream, Upstream},
-    join::{Install, Join},
+    install::Install,
+    join::Join,
     link::Links,
     log::{Log, Position},
     machine::Machine,
@@ -26,7 +27,7 @@ use crate::{
     },
     peer::Peers,
     role::Role,
-    snapshot::{Decoded, Decoding, Encoded, Encoding},
+    snapshot::{Decoded, Decoding, Encoding, EncodingId, Piece},
     status::Transfers,
     switches::{Rule, Switches},
 };
@@ -38,15 +39,12 @@ pub struct Options {
     pub timeout_micros: u64,
     /// Entries that a learner may be behind when its tail goes into sync.
     pub learner_lag_max: u64,
-    /// Bytes of entries that a tail keeps for its learner.
+    /// Bytes of entries that a tail keeps for its learner, if [`Machine::learner_bytes_max`] has room for them.
     pub learner_bytes_max: usize,
-    /// Bytes of a snapshot that travel in one message.
-    pub snapshot_part_bytes: usize,
+    /// Bytes of a snapshot that travel in one message, at most.
+    pub snapshot_piece_bytes: usize,
     /// Shard time between two Ticks in the log, in milliseconds `[F-60]`.
     pub tick_ms: u64,
-    /// Whether snapshots are made and read elsewhere ([`Output::Encode`], [`Output::Decode`]), not in the step that needs
-    /// them.
-    pub offloads_snapshots: bool,
     /// Whether entries count only once they are durable here ([`Output::Keep`], [`Input::Durable`]) `[C-62]`; until
     /// [`Input::Keeps`] says something else.
     pub keeps: bool,
@@ -58,10 +56,9 @@ impl Default for Options {
         Options {
             timeout_micros: 3_000_000,
             learner_lag_max: 64,
-            learner_bytes_max: 64 * 1024 * 1024,
-            snapshot_part_bytes: 256 * 1024,
+            learner_bytes_max: usize::MAX,
+            snapshot_piece_bytes: 256 * 1024,
             tick_ms: 100,
-            offloads_snapshots: false,
             keeps: false,
             switches: Switches::default(),
         }
@@ -99,8 +96,10 @@ pub enum Input<M: Machine> {
     Command { id: CommandId, command: M::Command },
     /// Whether the control plane hears us.
     ControlPlane { is_reachable: bool },
-    /// Answers [`Output::Encode`].
-    Encoded(Encoded),
+    /// Of [`Output::Encode`], while [`Replica::wants_piece`].
+    Encoded { encoding: EncodingId, piece: Piece },
+    /// The thread of [`Output::Decode`] has taken a piece of so many bytes.
+    Read { nonce: u64, bytes: usize },
     /// Answers [`Output::Decode`].
     Decoded(Decoded<M>),
     /// Whether anything is to be kept from now on `[C-65]` `[C-66]`.
@@ -148,10 +147,12 @@ pub enum Output<M: Machine> {
         id: CommandId,
         outcome: Result<bool, NotTaken>,
     },
-    /// To be run, here or on another thread.
+    /// To be run on another thread, a piece at a time ([`Input::Encoded`]).
     Encode(Encoding<M>),
-    /// To be run, here or on another thread.
+    /// To be run on another thread, with the pieces that come.
     Decode(Decoding),
+    /// A piece for it.
+    Arrived { nonce: u64, piece: Piece },
     /// To be done on the disk.
     Keep(Keep<M>),
     /// To the control plane.
@@ -232,6 +233,7 @@ pub struct Replica<M: Machine> {
     pub(crate) up: Upstream,
     pub(crate) down: Downstream,
     pub(crate) join: Join,
+    pub(crate) last_encoding: EncodingId,
     pub(crate) install: Install,
     pub(crate) disk: Disk<M>,
     pub(crate) links: Links<M>,
@@ -265,6 +267,7 @@ impl<M: Machine> Replica<M> {
             up: Upstream::default(),
             down: Downstream::default(),
             join: Join::default(),
+            last_encoding: EncodingId::default(),
             install: Install::default(),
             disk: Disk::new(options.keeps),
             links: Links::default(),
@@ -313,7 +316,8 @@ impl<M: Machine> Replica<M> {
             }
             Input::Command { id, command } => self.command(id, command, outputs),
             Input::ControlPlane { is_reachable } => self.is_control_plane_reachable = is_reachable,
-            Input::Encoded(encoded) => self.snapshot_encoded(encoded, outputs),
+            Input::Encoded { encoding, piece } => self.piece_encoded(encoding, piece, outputs),
+            Input::Read { nonce, bytes } => self.piece_read(nonce, bytes, outputs),
             Input::Decoded(decoded) => self.snapshot_decoded(decoded, outputs),
             Input::Keeps { is_wanted } => self.keeps(is_wanted, outputs),
             Input::Durable { store, through } => self.durable(store, through, outputs),

@@ -60,21 +60,31 @@ fn snapshots(criterion: &mut Criterion) {
         rig.subscribe(who, &filters);
     }
     let machine = rig.replicas[0].machine().expect("a founder has state");
-    let frozen = machine.freeze();
-    let bytes = Replicated::encode(&frozen);
+    let write = |machine: &Replicated| {
+        let mut pieces: Vec<Vec<u8>> = Vec::new();
+        Replicated::write(machine.freeze(), &mut |piece| {
+            pieces.push(piece.to_vec());
+            true
+        });
+        pieces
+    };
+    let pieces = write(machine);
     println!(
         "{SESSIONS} sessions with {SUBSCRIPTIONS} subscriptions: {} bytes of snapshot",
-        bytes.len()
+        pieces.iter().map(Vec::len).sum::<usize>()
     );
     let mut group = criterion.benchmark_group("snapshot");
     group.sample_size(10);
     group.throughput(Throughput::Elements(SESSIONS));
     group.bench_function("frozen", |bencher| bencher.iter(|| machine.freeze()));
-    group.bench_function("encoded", |bencher| {
-        bencher.iter(|| Replicated::encode(&frozen));
+    group.bench_function("frozen and written", |bencher| {
+        bencher.iter(|| write(machine));
     });
-    group.bench_function("installed", |bencher| {
-        bencher.iter(|| Replicated::restore(&bytes).expect("a snapshot"));
+    group.bench_function("read", |bencher| {
+        bencher.iter(|| {
+            let mut pieces = pieces.iter().cloned();
+            Replicated::read(&mut || pieces.next(), &mut |_| ()).expect("a snapshot")
+        });
     });
     group.finish();
 }

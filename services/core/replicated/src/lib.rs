@@ -37,6 +37,9 @@ pub type Entry = catena_chain::Entry<Replicated>;
 /// Bytes that anything but a message takes, roughly.
 const SMALL_BYTES: usize = 64;
 
+/// Bytes of entries that are kept for a learner whatever the memory profile is.
+const LEARNER_BYTES_MIN: usize = 24 * 1024 * 1024;
+
 /// A shard that a chain replicates.
 #[derive(Debug)]
 pub struct Replicated {
@@ -248,17 +251,6 @@ impl Machine for Replicated {
         self.shard.freeze()
     }
 
-    fn encode(frozen: &Frozen) -> Vec<u8> {
-        frozen.encode()
-    }
-
-    fn restore(bytes: &[u8]) -> Result<Self, Unreadable> {
-        Ok(Replicated {
-            shard: Shard::restore(bytes).map_err(|_| Unreadable)?,
-            effects: Effects::default(),
-        })
-    }
-
     fn write(frozen: Frozen, out: &mut dyn FnMut(&[u8]) -> bool) {
         frozen.write(out);
     }
@@ -276,5 +268,11 @@ impl Machine for Replicated {
             look(&machine);
         }
         Ok(machine)
+    }
+
+    /// What is in the log is in the buffer too, most of it; beyond that it is bounded as other queues of one connection are.
+    fn learner_bytes_max(&self) -> usize {
+        let buffer = usize::try_from(self.shard.buffer_bytes()).unwrap_or(usize::MAX);
+        LEARNER_BYTES_MIN.saturating_add(buffer / 2)
     }
 }

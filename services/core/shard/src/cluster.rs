@@ -41,6 +41,11 @@ impl Shard {
         self.settings.version
     }
 
+    /// The incoming publish buffer, in bytes `[F-63]`.
+    pub fn buffer_bytes(&self) -> u64 {
+        self.settings.buffer_bytes
+    }
+
     /// The version of the list of live gateways; 0 before the first.
     pub fn gateways_version(&self) -> u64 {
         self.gateways.version

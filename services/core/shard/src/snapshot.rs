@@ -1,7 +1,7 @@
 //! The whole state at one entry as bytes, and back `[C-30]`.
 //!
-//! For a replica that joins they are made at once. For a disk they come in pieces, and what the parts of long queues hold comes
-//! behind all else (`pieces.rs`): so a state that is larger than memory for its parts is written and read within it.
+//! They come in pieces, for a disk and for a replica that joins, and what the parts of long queues hold comes behind all else
+//! (`pieces.rs`): so a state that is larger than memory for its parts is written and read within it.
 
 use std::sync::Arc;
 
@@ -33,11 +33,6 @@ pub struct Unreadable(#[from] postcard::Error);
 pub struct Frozen(pub(crate) Shard);
 
 impl Frozen {
-    /// The state as bytes: equal on all replicas that applied the same entries.
-    pub fn encode(&self) -> Vec<u8> {
-        self.0.snapshot()
-    }
-
     /// The state in pieces, as [`Shard::read`] takes them, until `out` wants no more. One part of a long queue at a time is in
     /// memory for it.
     pub fn write(self, out: &mut dyn FnMut(&[u8]) -> bool) {
@@ -63,7 +58,7 @@ impl Frozen {
 }
 
 impl Shard {
-    /// The state as bytes: equal on all replicas that applied the same entries.
+    /// The state as bytes, at once: equal on all replicas that applied the same entries.
     pub fn snapshot(&self) -> Vec<u8> {
         postcard::to_stdvec(self).expect("the state has no part that cannot be encoded")
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use catena_chain::{
     Epoch, Generation, Incarnation, Member, Payload, Position, ReplicaId,
     message::{PeerProgress, SnapshotHeader},
+    snapshot::Piece,
 };
 use catena_proto::internal::v1 as proto;
 use catena_replicated::{Entry, Envelope, Message};
@@ -73,21 +74,20 @@ fn message(message: Message) -> envelope::Message {
         Message::SnapshotPart {
             nonce,
             header,
-            offset,
-            bytes,
+            piece,
         } => Sent::SnapshotPart(envelope::SnapshotPart {
             nonce,
             format: LEVEL,
             end: Some(header.end.to_proto()),
             at: header.at.0,
-            bytes: header.bytes as u64,
-            checksum: header.checksum,
-            offset: offset as u64,
-            part: Bytes::from(bytes),
+            is_last: piece.is_last,
+            checksum: piece.checksum,
+            offset: piece.offset as u64,
+            part: Bytes::from(piece.bytes),
         }),
-        Message::SnapshotTaken { nonce, offset } => Sent::SnapshotTaken(envelope::SnapshotTaken {
+        Message::SnapshotTaken { nonce, through } => Sent::SnapshotTaken(envelope::SnapshotTaken {
             nonce,
-            offset: offset as u64,
+            offset: through as u64,
         }),
         Message::Newer { configuration } => Sent::Newer(envelope::Newer {
             configuration: Some(configuration.to_proto()),
@@ -140,7 +140,7 @@ pub(super) fn received(envelope: proto::Envelope) -> Result<Envelope, Malformed>
         Sent::SnapshotPart(part) => snapshot_part(part)?,
         Sent::SnapshotTaken(taken) => Message::SnapshotTaken {
             nonce: taken.nonce,
-            offset: narrow("offset", taken.offset)?,
+            through: narrow("offset", taken.offset)?,
         },
         Sent::Newer(newer) => Message::Newer {
             configuration: required("configuration", newer.configuration)?,
@@ -165,20 +165,18 @@ fn snapshot_part(part: envelope::SnapshotPart) -> Result<Message, Malformed> {
             what: "the level of the snapshot (of a backend of another version)",
         });
     }
-    let end = part.offset.checked_add(part.part.len() as u64);
-    if end.is_none_or(|end| end > part.bytes) {
-        return Err(Malformed { what: "offset" });
-    }
     Ok(Message::SnapshotPart {
         nonce: part.nonce,
         header: SnapshotHeader {
             end: required("end", part.end)?,
             at: stamp(part.at)?,
-            bytes: narrow("size of the snapshot", part.bytes)?,
-            checksum: part.checksum,
         },
-        offset: narrow("offset", part.offset)?,
-        bytes: part.part.into(),
+        piece: Piece {
+            offset: narrow("offset", part.offset)?,
+            bytes: part.part.into(),
+            checksum: part.checksum,
+            is_last: part.is_last,
+        },
     })
 }
 

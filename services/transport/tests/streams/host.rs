@@ -168,11 +168,13 @@ pub fn envelope(shard: ShardId, part: Vec<u8>) -> Envelope {
             header: catena_chain::message::SnapshotHeader {
                 end: catena_chain::Position::default(),
                 at: catena_chain::Stamp(0),
-                bytes: part.len(),
-                checksum: 0,
             },
-            offset: 0,
-            bytes: part,
+            piece: catena_chain::snapshot::Piece {
+                offset: 0,
+                bytes: part,
+                checksum: 0,
+                is_last: true,
+            },
         },
     }
 }

@@ -234,10 +234,10 @@ async fn carries_envelopes(reach: impl Reach, given: &mut host::Given) {
     let takes = async {
         for number in 0..200u8 {
             let envelope = received.recv().await.unwrap();
-            let Message::SnapshotPart { bytes, .. } = envelope.message else {
+            let Message::SnapshotPart { piece, .. } = envelope.message else {
                 panic!("it was a part");
             };
-            assert_eq!(bytes, [number; 3]);
+            assert_eq!(piece.bytes, [number; 3]);
         }
     };
     soon(async { tokio::join!(sends, takes) }).await;
@@ -278,10 +278,10 @@ async fn large_messages_arrive() {
         .await
         .unwrap();
     let mut received = soon(server.given.chains.recv()).await.unwrap();
-    let Message::SnapshotPart { bytes, .. } = soon(received.recv()).await.unwrap().message else {
+    let Message::SnapshotPart { piece, .. } = soon(received.recv()).await.unwrap().message else {
         panic!("it was a part");
     };
-    assert!(bytes == part);
+    assert!(piece.bytes == part);
 }
 
 // "Nobody listens" is what a process is accused on: it must be told at once, and of nothing else.

@@ -111,10 +111,10 @@ async fn gateways_are_origins_and_backends_are_neighbours() {
         .unwrap();
     let mut chain = soon(served.given.chains.recv()).await.unwrap();
     let arrived = soon(chain.recv()).await.unwrap().message;
-    let Message::SnapshotPart { bytes, .. } = arrived else {
+    let Message::SnapshotPart { piece, .. } = arrived else {
         panic!("a part of a snapshot");
     };
-    assert!(bytes.len() == 3 << 20 && bytes.iter().all(|byte| *byte == 7));
+    assert!(piece.bytes.len() == 3 << 20 && piece.bytes.iter().all(|byte| *byte == 7));
 }
 
 // Whoever has got hold of a gateway could write to the shards' own log.

@@ -8,6 +8,7 @@ use catena_chain::{
     Beginning, Configuration, Epoch, Generation, Incarnation, Member, Payload, Position, ReplicaId,
     Stamp,
     message::{Lane, PeerProgress, SnapshotHeader},
+    snapshot::Piece,
 };
 use catena_link::Batch;
 use catena_mqtt::{Filter, QoS, ReasonCode, packet::RetainHandling};
@@ -791,21 +792,20 @@ fn snapshot_part() -> impl Strategy<Value = ChainMessage> {
         any::<u64>(),
         position(),
         stamp(),
+        (0..1usize << 40, vec(any::<u8>(), 0..50)),
         any::<u64>(),
-        vec(any::<u8>(), 0..50),
-        (0..1usize << 40, 0..1usize << 40),
+        any::<bool>(),
     )
-        .prop_map(|(nonce, end, at, checksum, bytes, (offset, rest))| {
+        .prop_map(|(nonce, end, at, (offset, bytes), checksum, is_last)| {
             ChainMessage::SnapshotPart {
                 nonce,
-                header: SnapshotHeader {
-                    end,
-                    at,
-                    bytes: offset + bytes.len() + rest,
+                header: SnapshotHeader { end, at },
+                piece: Piece {
+                    offset,
+                    bytes,
                     checksum,
+                    is_last,
                 },
-                offset,
-                bytes,
             }
         })
 }
@@ -865,7 +865,7 @@ pub fn envelope() -> impl Strategy<Value = Envelope> {
         any::<u64>().prop_map(|nonce| ChainMessage::Mismatch { nonce }),
         snapshot_part(),
         (any::<u64>(), 0..1usize << 40)
-            .prop_map(|(nonce, offset)| ChainMessage::SnapshotTaken { nonce, offset }),
+            .prop_map(|(nonce, through)| ChainMessage::SnapshotTaken { nonce, through }),
         configuration().prop_map(|configuration| ChainMessage::Newer { configuration }),
     ];
     (shard(), epoch(), generation(), member(), replica(), message).prop_map(

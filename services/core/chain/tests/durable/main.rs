@@ -1,17 +1,23 @@
 //! When an entry counts because it is on disk, and how a chain goes on from there `[C-61]` to `[C-64]`.
 
+mod pieces;
+mod snapshots;
 mod tally;
 mod wanted;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use catena_chain::{
     Beginning, Checkpoint, CommandId, Configuration, Entry, Epoch, Generation, Incarnation, Input,
     Keep, Kept, Member, NotKept, Now, Options, Output, Replica, ReplicaId, StoreId,
-    message::{ConnectionId, FromOrigin, Lane, Message, News, ToOrigin},
+    message::{Alarm, ConnectionId, FromOrigin, Lane, Message, News, ToOrigin},
 };
 use catena_link::Batch;
 use catena_slots::ShardId;
+use snapshots::Snapshots;
 use tally::Tally;
 
 const SHARD: ShardId = ShardId(0);
@@ -44,6 +50,8 @@ struct Chain {
     commanded: Vec<(u64, bool)>,
     answers: BTreeMap<ConnectionId, Vec<u64>>,
     reports: Vec<(usize, News)>,
+    alarms: Vec<(usize, Alarm)>,
+    snapshots: Vec<Snapshots>,
     /// Messages to this one are lost.
     cut: Option<usize>,
     /// What predecessors say of entries is lost.
@@ -52,10 +60,14 @@ struct Chain {
 
 impl Chain {
     fn new(keeps: &[bool]) -> Chain {
+        Chain::with(Options::default(), keeps)
+    }
+
+    fn with(options: Options, keeps: &[bool]) -> Chain {
         let replica = |(number, keeps): (usize, &bool)| {
             let options = Options {
                 keeps: *keeps,
-                ..Options::default()
+                ..options
             };
             Replica::new(SHARD, member(number).incarnation, options)
         };
@@ -69,6 +81,8 @@ impl Chain {
             commanded: Vec::new(),
             answers: BTreeMap::new(),
             reports: Vec::new(),
+            alarms: Vec::new(),
+            snapshots: keeps.iter().map(|_| Snapshots::default()).collect(),
             cut: None,
             lose_appends: false,
         }
@@ -119,10 +133,9 @@ impl Chain {
     }
 
     fn step(&mut self, number: usize, input: Input<Tally>) {
-        let mut queue = vec![(number, input)];
-        while !queue.is_empty() {
+        let mut queue = VecDeque::from([(number, input)]);
+        while let Some((number, input)) = queue.pop_front().or_else(|| self.made()) {
             self.now.monotonic += 1;
-            let (number, input) = queue.remove(0);
             let mut outputs = Vec::new();
             self.replicas[number].step(self.now, input, &mut outputs);
             for output in outputs {
@@ -131,7 +144,7 @@ impl Chain {
                         let to = (to.incarnation.0 - 101) as usize;
                         let is_append = matches!(envelope.message, Message::Append { .. });
                         if self.cut != Some(to) && !(self.lose_appends && is_append) {
-                            queue.push((to, Input::Message(envelope)));
+                            queue.push_back((to, Input::Message(envelope)));
                         }
                     }
                     Output::Keep(keep) => self.keep(number, keep),
@@ -145,11 +158,26 @@ impl Chain {
                             }
                         }
                     }
+                    Output::Encode(encoding) => self.snapshots[number].encode(encoding),
+                    Output::Decode(decoding) => self.snapshots[number].decode(decoding),
+                    Output::Arrived { nonce, piece } => {
+                        let input = self.snapshots[number].arrived(nonce, piece);
+                        queue.extend(input.map(|input| (number, input)));
+                    }
+                    Output::Alarm(alarm) => self.alarms.push((number, alarm)),
                     Output::Report(report) => self.reports.push((number, report.news)),
                     _ => {}
                 }
             }
         }
+    }
+
+    /// When all else is done, the next piece of a snapshot.
+    fn made(&mut self) -> Option<(usize, Input<Tally>)> {
+        let both = self.replicas.iter().zip(&mut self.snapshots);
+        let made = both.map(|(replica, snapshots)| snapshots.made(replica));
+        made.enumerate()
+            .find_map(|(number, input)| Some((number, input?)))
     }
 
     fn keep(&mut self, number: usize, keep: Keep<Tally>) {

@@ -134,19 +134,25 @@ impl Machine for Tally {
         self.clone()
     }
 
-    fn encode(frozen: &Tally) -> Vec<u8> {
-        let numbers = frozen.applied.iter();
-        numbers.flat_map(|number| number.to_le_bytes()).collect()
+    fn write(frozen: Tally, out: &mut dyn FnMut(&[u8]) -> bool) {
+        let mut numbers = frozen.applied.iter();
+        numbers.all(|number| out(&number.to_le_bytes()));
     }
 
-    fn restore(bytes: &[u8]) -> Result<Self, Unreadable> {
-        let (numbers, rest) = bytes.as_chunks();
-        if !rest.is_empty() {
-            return Err(Unreadable);
+    fn read(
+        pieces: &mut dyn FnMut() -> Option<Vec<u8>>,
+        look: &mut dyn FnMut(&Self),
+    ) -> Result<Self, Unreadable> {
+        let mut tally = Tally::default();
+        while let Some(piece) = pieces() {
+            let (numbers, rest) = piece.as_chunks();
+            if !rest.is_empty() {
+                return Err(Unreadable);
+            }
+            let numbers = numbers.iter().map(|n| u64::from_le_bytes(*n));
+            tally.applied.extend(numbers);
+            look(&tally);
         }
-        Ok(Tally {
-            applied: numbers.iter().map(|n| u64::from_le_bytes(*n)).collect(),
-            ..Tally::default()
-        })
+        Ok(tally)
     }
 }
