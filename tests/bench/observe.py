@@ -22,7 +22,7 @@ import urllib.request
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
-from compare import GENERATOR_CORE, Broker, free_port
+from compare import BROKER_CORE, GENERATOR_CORE, Broker, free_port
 
 SCRAPE_SECONDS = 1
 TARGET_PERCENT = 3
@@ -120,6 +120,11 @@ def main():
     parser.add_argument("--seconds", type=float, default=5, help="length of a run")
     options = parser.parse_args()
     options.catena = str(Path(options.catena).resolve())
+    others = os.sched_getaffinity(0) - {int(BROKER_CORE)}
+    if not others:
+        sys.exit("this needs two cores: one for the broker, one for the load and the collector")
+    # The collector, which is a thread of ours, would take the broker's core from it and what its cache has.
+    os.sched_setaffinity(0, others)
     times = {kind: [] for kind in KINDS}
     with tempfile.TemporaryDirectory() as directory:
         for number in range(options.rounds):
