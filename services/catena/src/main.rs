@@ -17,9 +17,9 @@ mod self_check;
 mod standalone;
 mod storage;
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Catena, an open MQTT broker: MQTT 3.1, 3.1.1 and 5
 ///
@@ -45,7 +45,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| {
+        let mut program = Arguments::command();
+        program.build();
+        let words: Vec<_> = env::args_os().skip(1).collect();
+        cli::mistaken::explain(error, &program, &words).exit()
+    });
     let outcome = match arguments.command {
         None => standalone::run(arguments.standalone),
         Some(Command::Standalone(arguments)) => standalone::run(arguments),

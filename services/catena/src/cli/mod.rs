@@ -14,6 +14,7 @@ mod explain_access;
 pub mod health;
 mod json;
 mod login;
+pub mod mistaken;
 mod moment;
 pub mod node;
 mod options;
