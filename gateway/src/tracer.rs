@@ -19,16 +19,28 @@ use catena_telemetry::traces::{
 
 use crate::limits::TRACES_OPEN_MAX;
 
+/// How many spans' memory is kept to be used again.
+const SPARE_MAX: usize = 64;
+
 /// The traces of a worker.
 #[derive(Debug)]
 pub(crate) struct Tracer {
     sampler: Sampler,
     /// Of the packet that is being handled.
-    current: Option<Span>,
+    current: Option<Begun>,
     /// Of publishes whose ops are not committed yet, by shard and in the order of their ops.
-    open: Vec<VecDeque<(u64, Span)>>,
+    open: Vec<VecDeque<(u64, Begun)>>,
     /// How many those are.
     opened: usize,
+    /// Memory of spans that are over, to be used again.
+    spare: Vec<Attributes>,
+}
+
+/// A span that is not over, and what is said of it.
+#[derive(Debug)]
+struct Begun {
+    span: Span,
+    said: Attributes,
 }
 
 impl Tracer {
@@ -38,6 +50,7 @@ impl Tracer {
             current: None,
             open: Vec::new(),
             opened: 0,
+            spare: Vec::new(),
         }
     }
 
@@ -66,15 +79,14 @@ impl Tracer {
         let (trace, parent) = of;
         let span = self.sampler.span();
         publish.properties = trace::mark(&publish.properties, Some(Context { trace, span }));
-        let texts = publish.topic.len() + client_id.len();
-        let mut attributes = Attributes::with_room(texts);
-        attributes
+        let mut said = self.spare.pop().unwrap_or_default();
+        said.clear()
             .text("messaging.system", "mqtt")
             .text("messaging.destination.name", &publish.topic)
             .text("messaging.client.id", client_id)
             .number("messaging.message.body.size", publish.payload.len() as u64)
             .number("mqtt.qos", publish.qos as u64);
-        self.current = Some(Span {
+        let span = Span {
             place: Place {
                 trace,
                 span,
@@ -84,25 +96,26 @@ impl Tracer {
             kind: Kind::Consumer,
             start: traces::now(),
             end: 0,
-            attributes,
             error: None,
-        });
+        };
+        self.current = Some(Begun { span, said });
     }
 
     /// The publish became op `number` of `shard`.
     #[inline]
     pub fn pushed(&mut self, shard: ShardId, number: u64) {
-        if let Some(mut span) = self.current.take() {
-            span.attributes
+        if let Some(mut begun) = self.current.take() {
+            begun
+                .said
                 .number("catena.shard", shard.0.into())
                 .number("catena.op", number);
             if self.opened >= TRACES_OPEN_MAX {
-                return self.end(span);
+                return self.end(begun);
             }
             if self.open.len() <= shard.index() {
                 self.open.resize_with(shard.index() + 1, VecDeque::new);
             }
-            self.open[shard.index()].push_back((number, span));
+            self.open[shard.index()].push_back((number, begun));
             self.opened += 1;
         }
     }
@@ -110,16 +123,16 @@ impl Tracer {
     /// The packet was handled. What became no op - it went past the log, waits for room, or was refused - is over.
     #[inline]
     pub fn handled(&mut self) {
-        if let Some(span) = self.current.take() {
-            self.end(span);
+        if let Some(begun) = self.current.take() {
+            self.end(begun);
         }
     }
 
     /// The policy did not allow it, or there was no room.
     #[inline]
     pub fn refused(&mut self, why: &'static str) {
-        if let Some(span) = &mut self.current {
-            span.error = Some(why);
+        if let Some(begun) = &mut self.current {
+            begun.span.error = Some(why);
         }
     }
 
@@ -134,10 +147,10 @@ impl Tracer {
     fn end_through(&mut self, shard: ShardId, through: u64) {
         while let Some(open) = self.open.get_mut(shard.index())
             && open.front().is_some_and(|(number, _)| *number <= through)
-            && let Some((_, span)) = open.pop_front()
+            && let Some((_, begun)) = open.pop_front()
         {
             self.opened -= 1;
-            self.end(span);
+            self.end(begun);
         }
     }
 
@@ -146,12 +159,12 @@ impl Tracer {
     pub fn delivered(&mut self, context: Context, conn: ConnId, payload: usize) {
         let now = traces::now();
         let span = self.sampler.span();
-        let mut attributes = Attributes::with_room(0);
-        attributes
+        let mut said = self.spare.pop().unwrap_or_default();
+        said.clear()
             .text("messaging.system", "mqtt")
             .number("catena.connection", conn.0)
             .number("messaging.message.body.size", payload as u64);
-        self.sampler.spans().add(Span {
+        let span = Span {
             place: Place {
                 trace: context.trace,
                 span,
@@ -161,14 +174,21 @@ impl Tracer {
             kind: Kind::Producer,
             start: now,
             end: now,
-            attributes,
             error: None,
-        });
+        };
+        self.add(span, said);
     }
 
-    fn end(&self, mut span: Span) {
+    fn end(&mut self, Begun { mut span, said }: Begun) {
         span.end = traces::now();
-        self.sampler.spans().add(span);
+        self.add(span, said);
+    }
+
+    fn add(&mut self, span: Span, said: Attributes) {
+        self.sampler.spans().add(&span, &said);
+        if self.spare.len() < SPARE_MAX {
+            self.spare.push(said);
+        }
     }
 }
 
@@ -207,8 +227,8 @@ mod tests {
         assert!(tracing.spans.take().is_empty(), "it is not committed");
         tracer.committed(ShardId(1), 5);
         tracer.delivered(context, ConnId(1), 1);
-        let spans = tracing.spans.take();
-        let places: Vec<Place> = spans.iter().map(|span| span.place).collect();
+        let taken = tracing.spans.take();
+        let places: Vec<Place> = taken.iter().flat_map(|piece| piece.places()).collect();
         assert_eq!(places.len(), 2);
         assert_eq!(places[0].parent, 0x00f0_67aa_0ba9_02b7);
         assert_eq!(places[1].parent, places[0].span);

@@ -22,6 +22,8 @@ pub(crate) struct Tracer {
     sampler: Sampler,
     /// Of this turn, and when they came.
     begun: Vec<(Context, u64)>,
+    /// What is said of them: memory that is used again.
+    said: Attributes,
 }
 
 impl Tracer {
@@ -30,6 +32,7 @@ impl Tracer {
             shard,
             sampler: Sampler::new(tracing),
             begun: Vec::new(),
+            said: Attributes::default(),
         }
     }
 
@@ -99,14 +102,14 @@ impl Tracer {
         let status = replica.status();
         let epoch = replica.configuration().map_or(0, |known| known.epoch.0);
         let index = status.map_or(0, |status| status.end.index);
-        let mut said = Attributes::with_room(0);
+        let said = self.said.clear();
         said.number("catena.shard", self.shard.0.into())
             .text("catena.role", role)
             .number("catena.epoch", epoch)
             .number("catena.log.index", index);
         for (context, start) in self.begun.drain(..) {
             let span = self.sampler.span();
-            self.sampler.spans().add(Span {
+            let span = Span {
                 place: Place {
                     trace: context.trace,
                     span,
@@ -116,9 +119,9 @@ impl Tracer {
                 kind: Kind::Internal,
                 start,
                 end,
-                attributes: said.clone(),
                 error: None,
-            });
+            };
+            self.sampler.spans().add(&span, said);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes, buf::Chain};
 use catena_resources::broker::OtlpProtocol;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Request, StatusCode, Uri, client::conn::http1, header, http::uri::PathAndQuery};
@@ -18,11 +18,13 @@ use tokio::{
     task::JoinHandle,
 };
 use tonic::{
+    Status,
     client::Grpc,
+    codec::{BufferSettings, Codec, EncodeBuf, Encoder},
     metadata::{AsciiMetadataKey, AsciiMetadataValue},
     transport::{Channel, ClientTlsConfig, Endpoint},
 };
-use tonic_prost::ProstCodec;
+use tonic_prost::ProstDecoder;
 
 use super::{Target, spans};
 use crate::limits::PUSH_TIMEOUT;
@@ -43,7 +45,7 @@ pub enum Error {
     #[error("{0}")]
     Transport(#[from] tonic::transport::Error),
     #[error("{}: {}", .0.code(), .0.message())]
-    Refused(#[from] tonic::Status),
+    Refused(#[from] Status),
     #[error("no answer within {} s", PUSH_TIMEOUT.as_secs())]
     Silent,
     #[error("{0}")]
@@ -53,6 +55,9 @@ pub enum Error {
     #[error("HTTP status {0}")]
     Status(u16),
 }
+
+/// What HTTP carries.
+type Body = Full<Chain<Bytes, Bytes>>;
 
 /// The way, made when it is first needed.
 pub struct Exporter {
@@ -79,7 +84,10 @@ impl Exporter {
                 client.export(request).await?;
                 Ok(())
             }
-            OtlpProtocol::Http => self.post("/v1/metrics", request.encode_to_vec()).await,
+            OtlpProtocol::Http => {
+                let request = spans::Request::whole(request.encode_to_vec());
+                self.post("/v1/metrics", request).await
+            }
         }
     }
 
@@ -89,12 +97,11 @@ impl Exporter {
                 let request = self.request(request)?;
                 let mut client = Grpc::new(self.channel()?);
                 client.ready().await?;
-                let codec = ProstCodec::<_, ExportTraceServiceResponse>::default();
                 let path = PathAndQuery::from_static(TRACES_METHOD);
-                client.unary(request, path, codec).await?;
+                client.unary(request, path, Encoded).await?;
                 Ok(())
             }
-            OtlpProtocol::Http => self.post("/v1/traces", request.encode_to_vec()).await,
+            OtlpProtocol::Http => self.post("/v1/traces", request).await,
         }
     }
 
@@ -130,12 +137,12 @@ impl Exporter {
         Ok(channel)
     }
 
-    async fn post(&mut self, path: &str, body: Vec<u8>) -> Result<(), Error> {
-        let posted = tokio::time::timeout(PUSH_TIMEOUT, self.try_post(path, body.into()));
+    async fn post(&mut self, path: &str, body: spans::Request) -> Result<(), Error> {
+        let posted = tokio::time::timeout(PUSH_TIMEOUT, self.try_post(path, body));
         posted.await.map_err(|_| Error::Silent)?
     }
 
-    async fn try_post(&mut self, path: &str, body: Bytes) -> Result<(), Error> {
+    async fn try_post(&mut self, path: &str, body: spans::Request) -> Result<(), Error> {
         // It is put back when it has answered: one that a collector has left meanwhile is no reason to tell of it.
         if let Some(mut connection) = self.connection.take()
             && let Ok(status) = connection.send(self.posted(path, body.clone())?).await
@@ -162,7 +169,7 @@ impl Exporter {
             .ok_or_else(|| Error::Address(endpoint.clone()))
     }
 
-    fn posted(&self, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, Error> {
+    fn posted(&self, path: &str, body: spans::Request) -> Result<Request<Body>, Error> {
         let uri = self.uri()?;
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         let base = uri.path().trim_end_matches('/');
@@ -172,7 +179,7 @@ impl Exporter {
         for (key, value) in &self.target.headers {
             request = request.header(key, value);
         }
-        let request = request.body(Full::new(body));
+        let request = request.body(Full::new(body.bytes()));
         request.map_err(|error| Error::Header(error.to_string()))
     }
 
@@ -193,6 +200,36 @@ impl Exporter {
     }
 }
 
+/// How spans go over gRPC: they are encoded already.
+struct Encoded;
+
+impl Codec for Encoded {
+    type Encode = spans::Request;
+    type Decode = ExportTraceServiceResponse;
+    type Encoder = Encoded;
+    type Decoder = ProstDecoder<ExportTraceServiceResponse>;
+
+    fn encoder(&mut self) -> Encoded {
+        Encoded
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        ProstDecoder::new(BufferSettings::default())
+    }
+}
+
+impl Encoder for Encoded {
+    type Item = spans::Request;
+    type Error = Status;
+
+    fn encode(&mut self, request: spans::Request, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        let bytes = request.bytes();
+        out.reserve(bytes.remaining());
+        out.put(bytes);
+        Ok(())
+    }
+}
+
 /// Who is believed to be a collector: whom the system believes.
 fn tls() -> Result<rustls::ClientConfig, Error> {
     let mut roots = rustls::RootCertStore::empty();
@@ -207,7 +244,7 @@ fn tls() -> Result<rustls::ClientConfig, Error> {
 
 /// A connection of HTTP to a collector. It is closed when this is dropped.
 struct Connection {
-    sender: http1::SendRequest<Full<Bytes>>,
+    sender: http1::SendRequest<Body>,
     driven: JoinHandle<()>,
 }
 
@@ -222,7 +259,7 @@ impl Connection {
         Ok(Connection { sender, driven })
     }
 
-    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<StatusCode, Error> {
+    async fn send(&mut self, request: Request<Body>) -> Result<StatusCode, Error> {
         self.sender.ready().await?;
         let response = self.sender.send_request(request).await?;
         let status = response.status();
@@ -241,7 +278,7 @@ impl Drop for Connection {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -253,7 +290,7 @@ mod tests {
         otlp::{Identity, convert},
     };
 
-    fn target(endpoint: String, protocol: OtlpProtocol) -> Target {
+    pub fn target(endpoint: String, protocol: OtlpProtocol) -> Target {
         Target {
             endpoint,
             protocol,
@@ -263,7 +300,7 @@ mod tests {
     }
 
     /// Reads a request, head and body, and answers it.
-    async fn answer(socket: &mut TcpStream) -> (String, Vec<u8>) {
+    pub async fn answer(socket: &mut TcpStream, status: u16) -> (String, Vec<u8>) {
         let mut got = Vec::new();
         loop {
             let mut piece = [0; 4096];
@@ -279,8 +316,8 @@ mod tests {
                 .find_map(|line| line.strip_prefix("content-length: "));
             let length: usize = length.unwrap().parse().unwrap();
             if got.len() >= end + 4 + length {
-                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-                socket.write_all(answer).await.unwrap();
+                let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n");
+                socket.write_all(answer.as_bytes()).await.unwrap();
                 return (head, got.split_off(end + 4));
             }
         }
@@ -293,7 +330,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(async move {
             let (mut socket, _) = listener.accept().await.unwrap();
-            answer(&mut socket).await
+            answer(&mut socket, 200).await
         });
         let endpoint = format!("http://{address}/base/");
         let mut exporter = Exporter::new(target(endpoint, OtlpProtocol::Http));
@@ -322,8 +359,8 @@ mod tests {
         let server = tokio::spawn(async move {
             for _ in 0..2 {
                 let (mut socket, _) = listener.accept().await.unwrap();
-                answer(&mut socket).await;
-                answer(&mut socket).await;
+                answer(&mut socket, 200).await;
+                answer(&mut socket, 200).await;
             }
         });
         let mut exporter = Exporter::new(target(endpoint, OtlpProtocol::Http));

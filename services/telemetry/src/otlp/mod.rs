@@ -3,6 +3,7 @@
 //! The messages are those of the OpenTelemetry project (`opentelemetry-proto`); what is measured needs no SDK between. A collector
 //! that is away costs nothing but what waits for it, which is bounded; one line in the log says so, and one that it is back.
 
+mod cache;
 mod convert;
 mod exporter;
 mod spans;
@@ -13,18 +14,16 @@ use catena_resources::broker::{Diagnostics, OtlpProtocol};
 use tokio::{sync::watch, time::Instant};
 use tracing::{info, warn};
 
-use self::exporter::{Error, Exporter};
-use crate::{
-    Registry,
-    traces::{SPAN_BYTES, Span, sampler::Tracing},
+use self::{
+    cache::Cache,
+    exporter::{Error, Exporter},
 };
+use crate::{Registry, traces::sampler::Tracing};
 
 /// How often metrics are sent where only an address is given.
 const INTERVAL: Duration = Duration::from_secs(30);
-/// How long spans gather.
+/// How long spans gather that are too few for a piece.
 const SPANS_GATHER: Duration = Duration::from_millis(500);
-/// Spans of one request: of some 300 bytes each, where collectors take 4 MiB.
-const SPANS_AT_ONCE: usize = 2_048;
 /// How long after a failure spans are tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -136,26 +135,15 @@ pub async fn push_spans(
             };
             let mut outage = Outage::new("traces", &target);
             let mut exporter = Exporter::new(target);
-            let mut cache: Vec<Span> = Vec::new();
+            let mut cache = Cache::of_bytes(room.1);
             loop {
-                tracing.spans.came().await;
-                tokio::time::sleep(SPANS_GATHER).await;
-                cache.extend(tracing.spans.take());
-                let over = cache.len().saturating_sub(room.1 / SPAN_BYTES);
-                cache.drain(..over);
-                tracing.spans.drop_some(over);
-                while !cache.is_empty() {
-                    let some = cache.len().min(SPANS_AT_ONCE);
-                    let request = spans::request(&cache[..some], &identity);
-                    let sent = exporter.spans(request).await;
-                    let is_sent = sent.is_ok();
-                    outage.tell(sent);
-                    if !is_sent {
-                        tokio::time::sleep(RETRY).await;
-                        break;
-                    }
-                    cache.drain(..some);
+                if cache.is_empty() {
+                    cache.add(tracing.spans.next(SPANS_GATHER).await);
+                } else {
+                    tokio::time::sleep(RETRY).await;
+                    cache.add(tracing.spans.take());
                 }
+                outage.tell(cache.send(&mut exporter, &identity).await);
             }
         };
         changed_or(&mut wanted, &target, push).await;

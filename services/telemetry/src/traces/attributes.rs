@@ -2,34 +2,31 @@
 //!
 //! A broker that traces one message of a hundred makes tens of thousands of spans a second. A text and a list for each
 //! word, made here and given back on another thread, cost more than all else about them: so words are written once, where the
-//! span is made, into one piece of memory, and copied from there into the request.
+//! span is made, into one piece of memory, which whoever makes spans uses again.
 
-use prost::{
-    bytes::BufMut,
-    encoding::{WireType, encode_key, encode_varint, encoded_len_varint},
-};
+use prost::encoding::{WireType, encoded_len_varint};
+
+use super::wire::{field_len, key as field, put, put_head, put_varint};
 
 /// Letters of a text in a span.
 const TEXT_MAX: usize = 256;
 
-/// Bytes that a span of ours has, about, beside the texts of clients.
-const WORDS_BYTES: usize = 256;
-
 // Numbers of fields, of OTLP's `trace/v1/trace.proto` and `common/v1/common.proto`.
-const SPAN_ATTRIBUTES: u32 = 9;
-const KEY: u32 = 1;
-const VALUE: u32 = 2;
-const STRING_VALUE: u32 = 1;
-const INT_VALUE: u32 = 3;
+const SPAN_ATTRIBUTES: u8 = 9;
+const KEY: u8 = 1;
+const VALUE: u8 = 2;
+const STRING_VALUE: u8 = 1;
+const INT_VALUE: u8 = 3;
 
 /// Keys and values of a span, as the `attributes` of OTLP's `Span`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Attributes(Vec<u8>);
 
 impl Attributes {
-    /// None yet, with room for the usual ones and `texts` bytes of clients' texts.
-    pub fn with_room(texts: usize) -> Attributes {
-        Attributes(Vec::with_capacity(WORDS_BYTES + texts))
+    /// Forgets what was said, and keeps the memory.
+    pub fn clear(&mut self) -> &mut Attributes {
+        self.0.clear();
+        self
     }
 
     /// Says a text; of a long one only what it begins with.
@@ -52,8 +49,8 @@ impl Attributes {
     pub fn number(&mut self, key: &'static str, number: u64) -> &mut Attributes {
         let number = number.min(i64::MAX as u64);
         self.begin(key, 1 + encoded_len_varint(number));
-        encode_key(INT_VALUE, WireType::Varint, &mut self.0);
-        encode_varint(number, &mut self.0);
+        self.0.push(field(INT_VALUE, WireType::Varint));
+        put_varint(number, &mut self.0);
         self
     }
 
@@ -64,27 +61,12 @@ impl Attributes {
 
     /// A pair up to its value, which is to have `value` bytes.
     fn begin(&mut self, key: &'static str, value: usize) {
-        encode_key(SPAN_ATTRIBUTES, WireType::LengthDelimited, &mut self.0);
-        encode_varint(
-            (field_len(key.len()) + field_len(value)) as u64,
-            &mut self.0,
-        );
+        let pair = field_len(key.len()) + field_len(value);
+        self.0.reserve(field_len(pair));
+        put_head(SPAN_ATTRIBUTES, pair, &mut self.0);
         put(KEY, key.as_bytes(), &mut self.0);
-        encode_key(VALUE, WireType::LengthDelimited, &mut self.0);
-        encode_varint(value as u64, &mut self.0);
+        put_head(VALUE, value, &mut self.0);
     }
-}
-
-/// How many bytes a field of `len` bytes takes, its number below 16.
-pub(crate) fn field_len(len: usize) -> usize {
-    1 + encoded_len_varint(len as u64) + len
-}
-
-/// A field of bytes.
-pub(crate) fn put(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
-    encode_key(number, WireType::LengthDelimited, out);
-    encode_varint(bytes.len() as u64, out);
-    out.put_slice(bytes);
 }
 
 #[cfg(test)]

@@ -1,23 +1,28 @@
 //! Traces: what happened to a message, step by step, for the few that are traced.
 //!
 //! Whoever has a part in it makes [`Span`]s and hands them to [`Spans`], which never waits: what has no room is counted and
-//! gone. `otlp` sends them. The context comes in W3C's words ([`w3c`]) and travels with the message.
+//! gone. There they are written into [`pieces`] as they are to be sent, and `otlp` sends these. The context comes in W3C's words
+//! ([`w3c`]) and travels with the message.
 
 pub mod attributes;
+mod encode;
+pub mod pieces;
 pub mod sampler;
 pub mod w3c;
+pub(crate) mod wire;
 
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
-pub use self::attributes::Attributes;
+use self::pieces::Pieces;
+pub use self::{attributes::Attributes, pieces::Piece};
 use crate::{Samples, names, registry::Source};
 
 /// Where in its trace a span is.
@@ -40,8 +45,8 @@ pub enum Kind {
     Producer,
 }
 
-/// A step.
-#[derive(Debug, Clone, PartialEq)]
+/// A step. What is said of it stands beside it, in [`Attributes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     pub place: Place,
     /// As `catena.publish`.
@@ -51,13 +56,9 @@ pub struct Span {
     pub start: u64,
     /// Nanoseconds since 1970.
     pub end: u64,
-    pub attributes: Attributes,
     /// What went wrong.
     pub error: Option<&'static str>,
 }
-
-/// What a span is counted with, in bytes, against the Broker's `cacheSizeMegabytes`.
-pub const SPAN_BYTES: usize = 512;
 
 /// The moment now, in nanoseconds since 1970.
 pub fn now() -> u64 {
@@ -80,12 +81,13 @@ struct Apart<T>(T);
 struct Inner {
     /// 0 while there is nobody to send them to: none is made then.
     room: Apart<AtomicUsize>,
-    waiting: Mutex<Vec<Span>>,
+    waiting: Mutex<Pieces>,
     /// As many as wait, about.
     count: AtomicUsize,
     made: AtomicU64,
     dropped: AtomicU64,
     came: Notify,
+    filled: Notify,
 }
 
 impl Spans {
@@ -106,96 +108,79 @@ impl Spans {
     /// How many may wait; 0: none is wanted.
     pub fn set_room(&self, room: usize) {
         self.inner.room.0.store(room, Relaxed);
+        if room == 0 {
+            self.change(Pieces::forget_spare);
+        }
     }
 
-    /// Takes a span, if there is room for it.
-    pub fn add(&self, span: Span) {
+    /// Takes a span of which `said` is said, if there is room for it.
+    pub fn add(&self, span: &Span, said: &Attributes) {
         let room = self.inner.room.0.load(Relaxed);
         if room == 0 {
             return;
         }
-        let mut waiting = self.lock();
-        if waiting.len() >= room {
-            drop(waiting);
-            self.inner.dropped.fetch_add(1, Relaxed);
-            return;
+        let (waited, is_full) = self.change(|pieces| {
+            let waited = pieces.count();
+            (waited, waited < room && pieces.write(span, said))
+        });
+        if waited >= room {
+            return self.drop_some(1);
         }
-        waiting.push(span);
-        self.inner.count.store(waiting.len(), Relaxed);
-        let is_first = waiting.len() == 1;
-        drop(waiting);
         self.inner.made.fetch_add(1, Relaxed);
-        if is_first {
+        if waited == 0 {
             self.inner.came.notify_one();
         }
-    }
-
-    /// Takes all that wait; none if nothing has come.
-    pub fn take(&self) -> Vec<Span> {
-        let mut waiting = self.lock();
-        self.inner.count.store(0, Relaxed);
-        std::mem::take(&mut *waiting)
-    }
-
-    /// Waits until something has come. Cancel-safe.
-    pub async fn came(&self) {
-        if self.lock().is_empty() {
-            self.inner.came.notified().await;
+        if is_full {
+            self.inner.filled.notify_one();
         }
     }
 
-    /// Spans that could not be sent.
+    /// Takes all that wait; nothing if nothing has come.
+    pub fn take(&self) -> Vec<Piece> {
+        Piece::take(self, true)
+    }
+
+    /// Waits until something has come, and takes the pieces that are full as soon as one is; or all when nothing has filled one
+    /// within `gather`. Cancel-safe.
+    pub async fn next(&self, gather: Duration) -> Vec<Piece> {
+        while self.change(|pieces| pieces.count() == 0) {
+            self.inner.came.notified().await;
+        }
+        let filled = async {
+            while !self.change(|pieces| pieces.has_full()) {
+                self.inner.filled.notified().await;
+            }
+        };
+        let has_full = timeout(gather, filled).await.is_ok();
+        Piece::take(self, !has_full)
+    }
+
+    /// Spans that were not or could not be sent.
     pub fn drop_some(&self, count: usize) {
         self.inner.dropped.fetch_add(count as u64, Relaxed);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Span>> {
+    /// Spans that were not sent, or not even kept.
+    pub fn dropped(&self) -> u64 {
+        self.inner.dropped.load(Relaxed)
+    }
+
+    /// The only place where the lock is held: nobody waits within.
+    fn change<T>(&self, change: impl FnOnce(&mut Pieces) -> T) -> T {
         let waiting = self.inner.waiting.lock();
-        waiting.unwrap_or_else(PoisonError::into_inner)
+        let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut waiting);
+        self.inner.count.store(waiting.count(), Relaxed);
+        changed
     }
 }
 
 impl Source for Spans {
     fn collect(&self, samples: &mut Samples) {
         samples.add(&names::SPANS, [], self.inner.made.load(Relaxed));
-        samples.add(&names::SPANS_DROPPED, [], self.inner.dropped.load(Relaxed));
+        samples.add(&names::SPANS_DROPPED, [], self.dropped());
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn span(span: u64) -> Span {
-        Span {
-            place: Place {
-                trace: 1,
-                span,
-                parent: 0,
-            },
-            name: "x",
-            kind: Kind::Internal,
-            start: 0,
-            end: 0,
-            attributes: Attributes::default(),
-            error: None,
-        }
-    }
-
-    // A collector that is away would fill our memory.
-    #[test]
-    fn spans_beyond_the_room_are_counted_and_gone() {
-        let spans = Spans::default();
-        spans.add(span(1));
-        assert!(!spans.are_wanted() && spans.take().is_empty());
-        spans.set_room(2);
-        for number in 1..=5 {
-            spans.add(span(number));
-        }
-        let kept: Vec<u64> = spans.take().iter().map(|span| span.place.span).collect();
-        assert_eq!(kept, [1, 2]);
-        assert_eq!(spans.inner.dropped.load(Relaxed), 3);
-        spans.add(span(6));
-        assert_eq!(spans.take().len(), 1);
-    }
-}
+pub(crate) mod tests;
