@@ -44,7 +44,7 @@ impl<M: Machine> Replica<M> {
             return;
         }
         if let Some(transfer) = &mut self.join.transfer {
-            if transfer.sent == 0 {
+            if transfer.sent == 0 && !transfer.is_whole {
                 // It asks again because it was told nothing yet.
                 transfer.nonce = nonce;
             }
