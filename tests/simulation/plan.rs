@@ -1,6 +1,7 @@
 //! What a seed makes happen, and which rule a run goes without.
 
 use catena_chain::{Rule, Switches};
+use catena_mqtt::QoS;
 
 use crate::random::Random;
 
@@ -114,6 +115,8 @@ pub struct Plan {
     /// That is turned on and off while everything goes on.
     pub turns_disks: bool,
     pub syncing: Syncing,
+    /// Of what clients subscribe and publish.
+    pub qos_max: QoS,
     pub kind: Kind,
 }
 
@@ -178,6 +181,7 @@ impl Plan {
                 Some(Loosened::C64) => Syncing::Interval,
                 Some(_) => Syncing::Always,
             },
+            qos_max: QoS::ExactlyOnce,
             kind,
         };
         let plan = Plan {
@@ -199,12 +203,19 @@ impl Plan {
             _ => plan,
         };
         // Of clients more is checked with one shard: no session has a part elsewhere [C-64].
-        let is_alone = plan.syncing != Syncing::Always && Random::new(seed ^ 0x0a10).below(3) > 0;
+        let mut alone = Random::new(seed ^ 0x0a10);
+        let is_alone = plan.syncing != Syncing::Always && alone.below(3) > 0;
         match kind {
             Kind::Writes => plan,
             Kind::Clients => Plan {
                 partitions: if is_alone { 1 } else { plan.partitions },
                 workers: if is_alone { 1 } else { plan.workers },
+                // And no session ends because QoS 2 has a part in it.
+                qos_max: if is_alone && alone.once_in(2) {
+                    QoS::AtLeastOnce
+                } else {
+                    plan.qos_max
+                },
                 gateways: random.within(2, 3) as usize,
                 clients: random.within(4, 6) as usize,
                 faults_until: random.within(4_000_000, 9_000_000),

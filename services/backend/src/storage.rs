@@ -297,7 +297,7 @@ fn recover(
         warn!(
             %shard,
             "the machine went down while persistence.sync was Interval: what was acknowledged last may be missing, and sessions with \
-             a part on another shard end"
+             a part on another shard or with QoS 2 end"
         );
     }
     let kept = match replay(&state, shard, &options.spill) {

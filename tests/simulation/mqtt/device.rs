@@ -12,7 +12,7 @@ use catena_mqtt::{
 use crate::{
     mqtt::{
         Clients, Event, Here,
-        ledger::{SHARED, SHARED_FILTER, TOPICS},
+        ledger::{Losses, SHARED, SHARED_FILTER, TOPICS},
         wills,
     },
     random::Random,
@@ -80,6 +80,8 @@ pub struct Device {
     /// When it asked for its session, and was told that it has a new one.
     born: (u64, u64),
     asked_clean: bool,
+    /// When it first asked for its session since it was last answered.
+    asked_at: Option<u64>,
     /// When an administrator has told a shard to end its session, which may have happened, or will.
     pub doomed_at: Option<u64>,
     /// Since when something is not answered.
@@ -89,13 +91,17 @@ pub struct Device {
     subscribing: Option<u16>,
     /// QoS 2 messages that were taken and not released, by packet id.
     held: BTreeMap<u16, u64>,
+    /// When the last of its own QoS 2 messages was released.
+    released_at: u64,
+    /// It has forgotten such messages, of which its session may still know.
+    has_left_any: bool,
 }
 
 impl Device {
-    pub fn new(index: usize, random: &mut Random) -> Device {
-        let sub = |filter: &str, qos| Sub {
+    pub fn new(index: usize, qos_max: QoS, random: &mut Random) -> Device {
+        let sub = |filter: &str, qos: QoS| Sub {
             filter: filter.to_owned(),
-            qos,
+            qos: qos.min(qos_max),
             asked_at: 0,
             since: None,
         };
@@ -142,12 +148,15 @@ impl Device {
             belief: Belief::None,
             born: (0, 0),
             asked_clean: false,
+            asked_at: None,
             doomed_at: None,
             waits_since: None,
             next_packet_id: 0,
             outgoing: VecDeque::new(),
             subscribing: None,
             held: BTreeMap::new(),
+            released_at: 0,
+            has_left_any: false,
         }
     }
 
@@ -164,9 +173,25 @@ impl Device {
 
     /// Forgets the session.
     fn forget(&mut self) {
+        self.has_left_any |= self.is_releasing();
         self.outgoing.clear();
         self.held.clear();
         self.unsubscribe();
+    }
+
+    /// Whether QoS 2 messages of its own are not yet released.
+    fn is_releasing(&self) -> bool {
+        let mut outgoing = self.outgoing.iter();
+        outgoing.any(|out| out.qos == QoS::ExactlyOnce)
+    }
+
+    /// Whether its session may have ended because the shard does not know what was QoS 2 in it when the power went `[C-64]`.
+    fn may_have_ended(&self, losses: &Losses) -> bool {
+        let (asked_at, _) = self.born;
+        let gets = self.subs.iter().any(|sub| sub.qos == QoS::ExactlyOnce);
+        let is_any = gets || self.has_left_any || self.is_releasing();
+        let mut spans = losses.0.iter().filter(|(_, at)| asked_at <= *at);
+        spans.any(|(from, _)| is_any || self.released_at >= *from)
     }
 
     fn unsubscribe(&mut self) {
@@ -310,6 +335,7 @@ impl Clients {
             self.wills.asked(next, device, is_at_once);
         }
         device.asked_clean = clean;
+        device.asked_at.get_or_insert(scene.now);
         if clean {
             // The client forgets at once, too.
             device.belief = Belief::Unknown;
@@ -375,7 +401,7 @@ impl Clients {
             0..=1 => QoS::AtLeastOnce,
             _ => QoS::ExactlyOnce,
         };
-        self.publish(index, &topic, qos, retain, scene);
+        self.publish(index, &topic, qos.min(self.qos_max), retain, scene);
     }
 
     pub fn publish(
@@ -487,6 +513,7 @@ impl Clients {
                 let id = ack.packet_id.get();
                 let is_it = |out: &Outgoing| out.packet_id == id && out.is_received;
                 device.outgoing.retain(|out| !is_it(out));
+                device.released_at = now;
                 device.answered(now);
             }
             Packet::Publish(publish) => return self.delivered(index, &publish, scene),
@@ -560,12 +587,20 @@ impl Clients {
         let may_be_new = device.asked_clean || device.doomed_at.is_some();
         let is_lost = device.belief == Belief::Alive && !present && !may_be_new;
         let (asked_at, born_at) = device.born;
-        let may_be_lost = self.ledger.losses.may_take(asked_at, Some(born_at));
+        let losses = &self.ledger.losses;
+        let may_have_ended = device.may_have_ended(losses);
+        let may_be_lost = losses.may_take(asked_at, Some(born_at)) || may_have_ended;
         if is_lost && !may_be_lost && !self.ledger.is_void {
             return Err(format!("client {index} has lost its session"));
         }
-        if present && device.belief == Belief::Unknown {
-            // It had asked for a new session, forgot the old one, and was never answered.
+        // A session that was asked for later is not the one that is meant.
+        let socket = device.socket.and_then(|socket| self.sockets.get(&socket));
+        let asked_at = socket.map_or(0, |socket| socket.connect_sent);
+        let asked_first_at = device.asked_at.take().unwrap_or(asked_at);
+        // What is there may be what an earlier CONNECT began that was never answered.
+        let is_unsure = present && may_have_ended && asked_first_at < asked_at;
+        if present && (device.belief == Belief::Unknown || is_unsure) {
+            // It had asked for a new session, forgot the old one, and was never answered; or it does not know which one this is.
             self.ledger.forgot(index);
         }
         device.state = State::Live;
@@ -574,14 +609,10 @@ impl Clients {
         } else {
             Belief::None
         };
-        if !present {
+        if !present || is_unsure {
             device.forget();
-        }
-        // A session that was asked for later is not the one that is meant.
-        let socket = device.socket.and_then(|socket| self.sockets.get(&socket));
-        let asked_at = socket.map_or(0, |socket| socket.connect_sent);
-        if !present {
-            device.born = (asked_at, scene.now);
+            device.has_left_any = is_unsure;
+            device.born = (if present { asked_first_at } else { asked_at }, scene.now);
         }
         device.doomed_at = device.doomed_at.filter(|doomed_at| *doomed_at >= asked_at);
         let again: Vec<Outgoing> = device.outgoing.iter().cloned().collect();

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use catena_chain::{Configuration, uplink::Action};
 use catena_connection::input::Now;
-use catena_mqtt::{Packet, packet::Connect};
+use catena_mqtt::{Packet, QoS, packet::Connect};
 use catena_replicated::Replicated;
 use catena_shard::{Command, Op, Origin, Settings};
 use catena_slots::{ShardId, SlotTable};
@@ -74,6 +74,8 @@ pub struct Clients {
     wills: Wills,
     next_socket: u64,
     op_gap: u64,
+    /// Of what devices subscribe and publish.
+    qos_max: QoS,
     /// Devices do nothing by themselves: a script says what they do.
     is_scripted: bool,
 }
@@ -93,7 +95,7 @@ impl Workload for Clients {
         let mut random = Random::new(plan.seed ^ 0xdead_beef);
         let slots = SlotTable::even(plan.shards(), 0).expect("plans are within the ranges");
         let devices = (0..plan.clients)
-            .map(|index| Device::new(index, &mut random))
+            .map(|index| Device::new(index, plan.qos_max, &mut random))
             .collect();
         Clients {
             slots,
@@ -105,6 +107,7 @@ impl Workload for Clients {
             wills: Wills::default(),
             next_socket: 0,
             op_gap: plan.op_gap,
+            qos_max: plan.qos_max,
             is_scripted: plan.is_scripted,
         }
     }

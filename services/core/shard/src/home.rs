@@ -70,6 +70,19 @@ pub(crate) struct Session {
     pub ends_at: Time,
     /// The other shards that hold something for it, with their generation then `[F-22]`.
     pub touched: BTreeSet<(ShardId, u32)>,
+    pub exactly_once: ExactlyOnce,
+}
+
+/// Whether deliveries of QoS 2 from this shard have a part in a session. Its client holds the packet id of each until PUBREL, which it
+/// does also if we have forgotten it `[C-64]`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ExactlyOnce {
+    #[default]
+    Never,
+    /// A subscription was granted it, now or once.
+    Granted,
+    /// Never as far as we know, but we may have forgotten: the session ends when it is asked for.
+    Barred,
 }
 
 /// A CONNECT that waits.

@@ -1,16 +1,27 @@
 //! A shard goes on as a later generation, from a disk that may lack what it had acknowledged `[C-64]`.
 //!
 //! With `persistence.sync: Interval` a power cut takes the end of the log, here more and there less. Whoever goes on with a link
-//! or a session as if nothing were missing would be wrong about it for ever: so links begin anew, sessions that have a part on
-//! another shard end, as they do when a shard loses everything `[F-25]`, and what is on this shard alone stays.
+//! or a session as if nothing were missing would be wrong about it for ever. So:
+//!
+//! - Links begin anew.
+//! - Sessions that have a part on another shard end, as they do when a shard loses everything `[F-25]`.
+//! - Sessions in which QoS 2 has a part end too. A client that has answered a delivery with PUBREC holds its packet id until PUBREL, and
+//!   would take the next message with that id for the same one `[MQTT-4.3.3-10]`; we may have forgotten that we gave it. And an id of the
+//!   client's that we remember may be released and mean another publish by now `[F-42]`. Told that its session is not there, a client
+//!   forgets all of that.
+//! - Everything else stays. As a session that stays may have had a first delivery of QoS 2 that we know nothing of, it ends when its
+//!   client subscribes with QoS 2.
 
 use crate::{
     entry::Settings,
-    id::{Origin, SessionId, Time},
+    home::{ExactlyOnce, HomeId, Session},
+    id::{ClientKey, Origin, SessionId, Time},
     job::Job,
+    op::Subscribe,
     shard::Shard,
 };
 use catena_link::Inbound;
+use catena_mqtt::QoS;
 
 impl Shard {
     /// Goes on as `generation`. Takes time by the size of the state: to be called before the first entry, and not as one.
@@ -23,7 +34,7 @@ impl Shard {
             *ours = generation;
         }
         self.begin_links_anew();
-        self.end_what_has_a_part_elsewhere();
+        self.end_what_others_may_know_better();
         self.rename_sessions();
         // What that made goes out with all that is owed.
         self.grown.drain();
@@ -57,16 +68,22 @@ impl Shard {
         });
     }
 
-    fn end_what_has_a_part_elsewhere(&mut self) {
-        let is_spread = |session: &crate::home::Session| !session.touched.is_empty();
-        let homes = self.homes.iter();
-        let spread: Vec<_> = homes
-            .filter(|(_, home)| home.session.as_ref().is_some_and(is_spread))
-            .map(|(id, _)| id)
-            .collect();
-        for home in spread {
+    /// Of what others hold a part of, they may have a later state than we.
+    fn end_what_others_may_know_better(&mut self) {
+        let (mut end, mut stay) = (vec![], vec![]);
+        for (id, home) in self.homes.iter() {
+            match &home.session {
+                Some(session) if self.is_known_better(home.client, session) => end.push(id),
+                Some(_) => stay.push(id),
+                None => {}
+            }
+        }
+        for home in end {
             self.end_session(home);
             self.tend_home(home);
+        }
+        for home in stay {
+            self.set_exactly_once(home, ExactlyOnce::Barred);
         }
         let readers = self.readers.iter();
         let guests: Vec<_> = readers
@@ -76,6 +93,39 @@ impl Shard {
         for reader in guests {
             self.end_reader(reader);
         }
+    }
+
+    fn is_known_better(&self, client: ClientKey, session: &Session) -> bool {
+        let reader = self
+            .readers
+            .find(client)
+            .and_then(|id| self.readers.get(id));
+        !session.touched.is_empty()
+            || session.exactly_once == ExactlyOnce::Granted
+            || reader.is_some_and(|reader| !reader.inbound.is_empty())
+    }
+
+    fn set_exactly_once(&mut self, id: HomeId, to: ExactlyOnce) {
+        let home = self.homes.get_mut(id);
+        if let Some(session) = home.and_then(|home| home.session.as_mut()) {
+            session.exactly_once = to;
+        }
+    }
+
+    /// The client may get deliveries of `qos` from now on.
+    pub(crate) fn may_deliver(&mut self, client: ClientKey, qos: QoS) {
+        if let Some(home) = self.homes.find(client).filter(|_| qos == QoS::ExactlyOnce) {
+            self.set_exactly_once(home, ExactlyOnce::Granted);
+        }
+    }
+
+    /// The session that a SUBSCRIBE is for, if it must not get what is asked for.
+    pub(crate) fn barred_from(&self, subscribe: &Subscribe) -> Option<HomeId> {
+        let mut wanted = subscribe.subscriptions.iter();
+        let home = self.homes.find(subscribe.who.client)?;
+        let session = self.homes.get(home)?.session.as_ref()?;
+        let is_barred = session.exactly_once == ExactlyOnce::Barred;
+        (is_barred && wanted.any(|one| one.options.qos == QoS::ExactlyOnce)).then_some(home)
     }
 
     /// Other shards end what they hold for sessions of generations before; those that stay are not among them.

@@ -217,6 +217,7 @@ impl Shard {
             will_due: None,
             ends_at,
             touched: Default::default(),
+            exactly_once: Default::default(),
         });
         self.sessions_begun = self.sessions_begun.max(saved.id.counter);
         self.account.add(SESSION_BYTES);
@@ -303,6 +304,7 @@ impl Shard {
             epoch: 0,
             after: 0,
         };
+        self.may_deliver(of.client, item.qos);
         if let Some(reader) = self.readers.get_mut(id) {
             reader.inflight.push(item);
         }
@@ -313,6 +315,9 @@ impl Shard {
         let Some(message) = self.resolve(&delivery.body) else {
             return;
         };
+        if let Some(reader) = self.readers.get(id) {
+            self.may_deliver(reader.who.client, delivery.qos);
+        }
         let ids = &delivery.subscription_ids;
         let queued = Queued {
             message,

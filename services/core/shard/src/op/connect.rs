@@ -319,6 +319,7 @@ impl Shard {
             will_due: None,
             ends_at: Time::NEVER,
             touched: Default::default(),
+            exactly_once: Default::default(),
         });
         session.epoch += 1;
         session.expiry = connect.expiry;
@@ -452,9 +453,16 @@ impl Shard {
             lost.iter()
                 .any(|(other, new)| other == shard && generation < new)
         });
-        if !is_hit {
-            return;
+        if is_hit {
+            self.end_session_loudly(id);
         }
+    }
+
+    /// Ends a session of which something is missing: its client hears of it.
+    pub(crate) fn end_session_loudly(&mut self, id: HomeId) {
+        let Some(session) = self.homes.get(id).and_then(|home| home.session.as_ref()) else {
+            return;
+        };
         if let Some(at) = session.attached {
             let reason = ReasonCode::ImplementationSpecificError;
             self.emit(

@@ -22,6 +22,9 @@ impl Shard {
         let Some(at) = self.readers.get(reader).and_then(|row| row.attached) else {
             return;
         };
+        if let Some(home) = self.barred_from(subscribe) {
+            return self.end_session_loudly(home);
+        }
         let results = subscribe
             .subscriptions
             .iter()
@@ -86,11 +89,13 @@ impl Shard {
         let Some(reader) = self.readers.get_mut(id) else {
             return;
         };
+        let client = reader.who.client;
         let old = reader.subscriptions.insert(filter.clone(), options);
         if old.is_none() {
             self.account
                 .add(filter.full().len() as u64 + SUBSCRIPTION_BYTES);
         }
+        self.may_deliver(client, options.qos);
         if filter.share().is_some() {
             self.join_group(id, filter, options);
         } else {
