@@ -411,16 +411,22 @@ impl Shard {
             shard,
             generation,
         } = *touched;
-        if self.settings.generations.get(shard.index()) != Some(&generation) {
+        let present = self.settings.generations.get(shard.index()).copied();
+        if present.is_none_or(|present| present < generation) {
             return;
         }
-        let home = self
-            .homes
-            .find(who.client)
-            .and_then(|id| self.homes.get_mut(id));
+        let id = self.homes.find(who.client);
+        let home = id.and_then(|id| self.homes.get_mut(id));
         let session = home
             .and_then(|home| home.session.as_mut())
             .filter(|s| s.id == who.session);
+        if present > Some(generation) {
+            // That shard has lost it since [F-25] [C-64].
+            if let Some(id) = id.filter(|_| session.is_some()) {
+                self.end_session_loudly(id);
+            }
+            return;
+        }
         let Some(session) = session else {
             let end = EndSession {
                 client: who.client,

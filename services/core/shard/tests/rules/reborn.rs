@@ -255,6 +255,41 @@ fn sessions_with_a_part_on_another_shard_end() {
     assert_eq!(stats.stored_messages, messages);
 }
 
+/// What a shard held for a session of another one is gone, though that one may not yet have heard that there was anything: the session
+/// would be there, and its subscriptions here would not, and for a while nothing that its client publishes here would be answered.
+#[test]
+fn a_session_ends_of_which_home_hears_too_late_that_it_had_a_part_here() {
+    let mut world = World::new(2);
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let guest = homed(&world, 1 - SHARD, &names, 1);
+    let here = world.topic_on("here", SHARD);
+    world.carries = false;
+    let who = world.join(&guest);
+    world.subscribe(&guest, who, &here, QoS::AtLeastOnce);
+    reborn(&mut world);
+    let home = ShardId(1 - SHARD as u16);
+    let mut settings = Settings::new(home, SlotTable::even(2, 0).unwrap());
+    (settings.version, settings.generations[SHARD]) = (2, 2);
+    world.apply(home.index(), Input::Configure(&settings));
+    assert_eq!(kicked(&world.finish()), []);
+
+    // What was in its outbox comes now.
+    let peer = catena_shard::Origin::Shard {
+        shard: ShardId(SHARD as u16),
+        generation: 2,
+    };
+    let touched = Op::Touched(op::Touched {
+        who,
+        shard: ShardId(SHARD as u16),
+        generation: 1,
+    });
+    let told = world.op(peer, home.index(), touched);
+    let reason = catena_mqtt::ReasonCode::ImplementationSpecificError;
+    assert_eq!(kicked(&told), [(guest.conn, reason)]);
+    let (accepted, _) = world.connect(&guest);
+    assert!(!accepted.session_present);
+}
+
 /// Other shards have forgotten what we had taken, and we what they had: numbers go on where each is.
 #[test]
 fn links_between_shards_begin_anew() {
