@@ -7,6 +7,7 @@ mod inquiry;
 mod intake;
 mod keeping;
 mod outputs;
+mod room;
 mod snapshots;
 
 use std::{
@@ -421,6 +422,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
         let kept = self.keeping.as_ref().and_then(Keeping::on_disk);
         self.beat.ticked(&self.replica, kept);
         self.tend_disk();
+        self.look_for_room();
         self.tick_at = self.at + self.tick_every;
         self.neighbours.retain(|_, neighbour| !neighbour.is_over());
         self.origins.retain(|_, connection| connection.tick());

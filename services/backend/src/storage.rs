@@ -204,6 +204,17 @@ impl Storage {
         self.inner.volume.free()
     }
 
+    /// Bytes that may still be written: as many as the file system has left, within what all shards may have together. None when the disk
+    /// does not say.
+    pub fn room(&self) -> u64 {
+        let figures = self.figures();
+        let allowed = match figures.bytes_max {
+            0 => u64::MAX,
+            max => max.saturating_sub(figures.bytes_used),
+        };
+        self.free().map_or(0, |free| free.min(allowed))
+    }
+
     /// Encrypts what is written from now on with `key`; what is there stays readable, and is written anew soon. Whether it is
     /// another key than before.
     pub fn rotate(&self, key: Key) -> bool {

@@ -30,7 +30,7 @@ use catena_transport::{Dial, Reach, wire::encode_entry};
 use tokio::{sync::mpsc, task::JoinSet};
 use tracing::{debug, error, info, warn};
 
-use super::Host;
+use super::{Host, room::Full};
 use crate::{
     pulse::OnDisk,
     storage::{Storage, ToKeep},
@@ -89,6 +89,8 @@ struct Current {
     snapshot_bytes: u64,
     snapshot_at: Option<Instant>,
     has_failed: bool,
+    /// That is because there was no room.
+    full: Option<Full>,
 }
 
 /// What another thread has done.
@@ -96,6 +98,8 @@ enum Done {
     Begun(StoreId, Result<(Box<State>, Alive), Failure>),
     Written(StoreId, Result<(Finished, u64), Failure>),
     Forgotten(StoreId, Result<(), Failure>),
+    /// So many bytes could be written.
+    Room(StoreId, u64),
     Cleaned,
 }
 
@@ -348,6 +352,12 @@ impl Keeping {
                 Ok(Done::Begun(store, Err(failure)) | Done::Written(store, Err(failure))) => {
                     self.happened(store, Event::Failed(failure), inputs);
                 }
+                Ok(Done::Room(store, room)) => {
+                    let current = self.current.as_ref().filter(|c| c.store == store);
+                    if let Some(full) = current.and_then(|current| current.full.as_ref()) {
+                        full.found(self.shard, room);
+                    }
+                }
                 Ok(Done::Cleaned) => {}
                 Err(error) => {
                     error!(shard = %self.shard, %error, "work on the disk came to nothing")
@@ -416,9 +426,10 @@ impl Keeping {
             Event::Room => return current.flush(),
             Event::Closed => return,
             Event::Failed(failure) => {
+                let is_full = matches!(failure.kind, FailureKind::NoSpace | FailureKind::Limit);
                 let advice = match failure.kind {
-                    FailureKind::NoSpace => "make room on the disk and start the process again",
-                    FailureKind::Limit => "raise it and start the process again",
+                    FailureKind::NoSpace => "make room on the disk: then the replica comes back",
+                    FailureKind::Limit => "raise it: then the replica comes back",
                     _ => "look at the disk; the process has to be started again",
                 };
                 if current.is_beside && !current.is_complete {
@@ -432,6 +443,7 @@ impl Keeping {
                         %shard, %failure, advice,
                         "the disk keeps nothing more: this replica acknowledges nothing any more, and leaves its chain"
                     );
+                    current.full = is_full.then(|| Full::new(Instant::now()));
                 }
                 current.is_complete = false;
                 current.has_failed = true;
@@ -462,6 +474,23 @@ impl Keeping {
                 && current.waiting.is_empty()
                 && (current.log_bytes >= enough || is_rekeyed())
         })
+    }
+
+    /// Looks whether a disk that was full has room again, when that is due: on another thread, for a disk may let one wait. Whether it
+    /// does.
+    fn look_for_room(&mut self) -> bool {
+        let Some(current) = self.current.as_mut() else {
+            return false;
+        };
+        let store = current.store;
+        let is_due = |full: &mut Full| full.is_due(Instant::now());
+        if !current.full.as_mut().is_some_and(is_due) {
+            return false;
+        }
+        let storage = self.storage.clone();
+        self.works
+            .spawn_blocking(move || Done::Room(store, storage.room()));
+        true
     }
 
     /// The chain is at full strength: what was kept aside helps nobody any more `[C-3]`.
@@ -518,6 +547,7 @@ impl Current {
             snapshot_bytes: 0,
             snapshot_at: None,
             has_failed: false,
+            full: None,
         }
     }
 
@@ -582,6 +612,13 @@ impl<D: Dial, R: Reach> Host<D, R> {
             current.log_bytes = 0;
             keeping.write(checkpoint);
             self.is_offloading = true;
+        }
+    }
+
+    /// A disk that was full may have room again.
+    pub(super) fn look_for_room(&mut self) {
+        if let Some(keeping) = &mut self.keeping {
+            self.is_offloading |= keeping.look_for_room();
         }
     }
 
