@@ -100,6 +100,21 @@ pub fn notes(history: &History) -> Vec<String> {
             streams.map(move |(stream, received)| (subscription, &history.sent[*stream], received))
         })
     };
+    let late: u64 = history
+        .subscriptions
+        .iter()
+        .filter(|subscription| subscription.kind != Kind::Shared)
+        .flat_map(|subscription| &subscription.streams)
+        .map(|(stream, received)| {
+            let in_doubt = history.in_doubt(*stream);
+            received.reordered.intersection(&in_doubt).len()
+        })
+        .sum();
+    note(
+        &mut notes,
+        late,
+        "messages came behind later ones after their publisher had to send them again to a broker that refuses some",
+    );
     let redelivered: u64 = streams().map(|(.., received)| received.redelivered).sum();
     note(
         &mut notes,
@@ -160,7 +175,7 @@ fn note(notes: &mut Vec<String>, count: u64, what: &str) {
 pub fn is_complete(history: &History) -> bool {
     let complete = |subscription: &Subscription| {
         let mut streams = subscription.streams.keys();
-        streams.all(|&stream| subscription.lost(stream, &history.sent[stream]).is_empty())
+        streams.all(|&stream| history.lost(subscription, stream).is_empty())
     };
     history.sent.iter().all(|sent| sent.unanswered().is_empty())
         && history.subscriptions.iter().all(complete)
@@ -171,14 +186,14 @@ fn check_subscription(subscription: &Subscription, history: &History, found: &mu
     let client = format!("{} {}", subscription.kind, subscription.number);
     for (&stream, received) in &subscription.streams {
         let sent = &history.sent[stream];
-        let lost = subscription.lost(stream, sent);
+        let lost = history.lost(subscription, stream);
         add(found, Fault::Lost, &client, place(sent), &lost);
         let doubled = &received.doubled;
         add(found, Fault::Doubled, &client, place(sent), doubled);
         // A member that goes leaves its messages to others, who have had later ones.
         if subscription.kind != Kind::Shared {
-            let reordered = &received.reordered;
-            add(found, Fault::Reordered, &client, place(sent), reordered);
+            let reordered = received.reordered.without(&history.in_doubt(stream));
+            add(found, Fault::Reordered, &client, place(sent), &reordered);
         }
     }
     let filter = format!("filter {}", subscription.filter);

@@ -144,6 +144,35 @@ fn what_is_sent_again_from_before_a_subscription_is_not_reordered() {
     assert_eq!(faults(&history), []);
 }
 
+// The first time 4 was refused and 5 was taken, and then the connection broke; the second time 4 was taken too.
+#[test]
+fn what_is_sent_again_to_a_broker_that_refuses_some_may_come_late() {
+    let late = [0, 1, 2, 3, 5, 4, 6, 7, 8, 9];
+    for kind in [Kind::Persistent, Kind::Ephemeral] {
+        let mut history = ten(kind, LEAST);
+        deliver(&mut history, late);
+        history.sent[0].resent.insert_range(4..6);
+        assert_eq!(faults(&history), [(Fault::Reordered, 1)]);
+        let refused = history.sent[0].send();
+        history.sent[0].refused.insert(refused);
+        assert_eq!(faults(&history), []);
+        assert_eq!(notes(&history).len(), 2, "{:?}", notes(&history));
+    }
+    // Whoever was away when it was taken does not get it, if the session does not outlive a connection.
+    for (kind, lost) in [
+        (Kind::Ephemeral, vec![]),
+        (Kind::Persistent, vec![(Fault::Lost, 1)]),
+    ] {
+        let mut history = ten(kind, LEAST);
+        deliver(&mut history, [0, 1, 2, 3, 5, 6, 7, 8, 9]);
+        history.sent[0].resent.insert_range(4..6);
+        let refused = history.sent[0].send();
+        history.sent[0].refused.insert(refused);
+        assert_eq!(faults(&history), lost, "{kind}");
+        assert_eq!(is_complete(&history), lost.is_empty());
+    }
+}
+
 #[test]
 fn what_nobody_sent_is_foreign() {
     let mut history = ten(Kind::Persistent, LEAST);

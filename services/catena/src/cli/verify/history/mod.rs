@@ -87,6 +87,24 @@ impl History {
         }
     }
 
+    /// What came to a broker of a stream more than once, while it refuses some: it may have refused it the first time, which nobody has heard, and
+    /// taken it the second. Then it comes behind later ones, and not to those who were away just then.
+    pub fn in_doubt(&self, stream: usize) -> Ranges {
+        match self.sent.iter().any(|sent| !sent.refused.is_empty()) {
+            true => self.sent[stream].resent.clone(),
+            false => Ranges::default(),
+        }
+    }
+
+    /// What is missing of a stream to a subscriber.
+    pub fn lost(&self, subscription: &Subscription, stream: usize) -> Ranges {
+        let lost = subscription.lost(stream, &self.sent[stream]);
+        match subscription.kind {
+            Kind::Ephemeral => lost.without(&self.in_doubt(stream)),
+            _ => lost,
+        }
+    }
+
     /// Takes down what no broker does.
     pub fn odd(&mut self, what: impl Into<String>) {
         *self.oddities.entry(what.into()).or_default() += 1;
