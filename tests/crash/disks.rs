@@ -14,10 +14,12 @@ use catena_tests::{
     faults::{Chance, Scene},
 };
 
-use crate::{death::assert_none_began_anew, seed};
+use crate::{crashes, death::assert_none_began_anew, seed};
 
 /// What is written to a log begins with a block of its own.
 const BLOCK_BYTES: u64 = 4_096;
+/// What a small disk has.
+const DISK_MIB: u32 = 192;
 /// Clients move often.
 const CHURN: &str = "--churn 2";
 
@@ -160,7 +162,7 @@ fn a_backend_that_comes_back_with_its_disk_is_not_missed() {
 fn small_disks(plan: Plan) -> Result<(Plan, BTreeMap<String, Disk>), String> {
     let mut disks = BTreeMap::new();
     for number in 1..=plan.backends {
-        disks.insert(format!("backend-{number}"), Disk::small(192)?);
+        disks.insert(format!("backend-{number}"), Disk::small(DISK_MIB)?);
     }
     let paths = disks
         .iter()
@@ -227,8 +229,10 @@ fn a_replica_whose_disk_is_full_leaves_and_comes_back_with_room() {
         Err(reason) => return skipped(&reason),
     };
     let mut scene = Scene::begin(plan, CHURN);
-    fill_one(&mut scene, &disks, 0);
-    fill_one(&mut scene, &disks, 1);
+    // Each takes more than a minute: the head's, and with `make crash` the tail's as well.
+    for place in 0..crashes(1, 1) {
+        fill_one(&mut scene, &disks, place as usize % 2);
+    }
     scene.end();
 }
 

@@ -38,7 +38,15 @@ pub fn get(address: SocketAddr, path: &str) -> Result<(u16, String), String> {
 /// # Panics
 /// When there are no metrics at `address`.
 pub fn metric(address: SocketAddr, name: &str, with: &[&str]) -> Option<f64> {
-    let (status, text) = get(address, "/metrics").expect("metrics are served");
+    try_metric(address, name, with).expect("metrics are served")
+}
+
+/// The same, of a process that may be away just now.
+///
+/// # Errors
+/// There are no metrics at `address`.
+pub fn try_metric(address: SocketAddr, name: &str, with: &[&str]) -> Result<Option<f64>, String> {
+    let (status, text) = get(address, "/metrics")?;
     assert_eq!(status, 200);
     let series = text.lines().filter_map(|line| {
         let rest = line.strip_prefix(name)?;
@@ -48,5 +56,5 @@ pub fn metric(address: SocketAddr, name: &str, with: &[&str]) -> Option<f64> {
         (is_whole_name && has_all).then(|| value.parse::<f64>().ok())?
     });
     let series: Vec<f64> = series.collect();
-    (!series.is_empty()).then(|| series.iter().sum())
+    Ok((!series.is_empty()).then(|| series.iter().sum()))
 }

@@ -73,7 +73,7 @@ fn measure(root: &Path, shards: u16, count: u64, bytes: usize) {
     while let Ok((shard, event)) = told.recv() {
         let through = match event {
             Event::Changed(_) => 0,
-            Event::Durable(through) => {
+            Event::Durable { through, .. } => {
                 entries += count;
                 through
             }

@@ -30,10 +30,11 @@ const POISONED: &str = "nothing panics while it holds the queue";
 /// What becomes of a shard's journal.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// All entries up to this index count as durable.
-    Durable(u64),
-    /// This is the snapshot that counts.
-    Installed(Position),
+    /// All entries up to this index count as durable. The log has so many bytes on the disk, which are more than those of the entries: each
+    /// write begins a block.
+    Durable { through: u64, log_bytes: u64 },
+    /// This is the snapshot that counts, and so long is the log behind it.
+    Installed { position: Position, log_bytes: u64 },
     /// A change is durable.
     Changed(Change),
     /// Entries that were refused may be tried again.
@@ -280,9 +281,13 @@ impl Thread {
             Command::Append(records) => state.append(&records).map(|()| None),
             Command::Install(snapshot) => {
                 let position = snapshot.position;
-                state
-                    .install(snapshot)
-                    .map(|()| Some(Event::Installed(position)))
+                state.install(snapshot).map(|()| {
+                    let log_bytes = state.log_bytes();
+                    Some(Event::Installed {
+                        position,
+                        log_bytes,
+                    })
+                })
             }
             Command::Change(change) => match change {
                 Change::Complete => state.complete(),
@@ -301,7 +306,7 @@ impl Thread {
             Ok(event) => {
                 // Whatever else is made durable takes the entries before it along.
                 if event.is_some() && state.durable() > durable {
-                    tell(Event::Durable(state.durable()));
+                    tell(durable_through(&state, state.durable()));
                 }
                 event.into_iter().for_each(&tell);
                 self.states.insert(id, (state, tell));
@@ -320,13 +325,22 @@ impl Thread {
             let done = if !state.is_dirty() {
                 if is_idle { state.mark() } else { Ok(()) }
             } else if state.meta().sync == Sync::Always || is_due {
-                state.sync().map(|through| tell(Event::Durable(through)))
+                state
+                    .sync()
+                    .map(|through| tell(durable_through(state, through)))
             } else {
-                tell(Event::Durable(state.end().index));
+                tell(durable_through(state, state.end().index));
                 Ok(())
             };
             done.inspect_err(|failure| tell(Event::Failed(failure.clone())))
                 .is_ok()
         });
+    }
+}
+
+fn durable_through(state: &State, through: u64) -> Event {
+    Event::Durable {
+        through,
+        log_bytes: state.log_bytes(),
     }
 }

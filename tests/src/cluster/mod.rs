@@ -22,7 +22,10 @@ use std::{
     time::Duration,
 };
 
-use crate::broker::{binary, binary_before};
+use crate::{
+    broker::{binary, binary_before},
+    http::try_metric,
+};
 
 pub use self::{
     admin::Admin,
@@ -208,16 +211,16 @@ impl Cluster {
     /// Whether every replica is on a disk that counts.
     ///
     /// # Errors
-    /// How many are.
+    /// How many are, or who does not say.
     pub fn all_are_kept(&self) -> Result<(), String> {
         let wanted = self.plan.shards() * self.plan.redundancy;
         let runs = |name: &String| self.process(name).pid().is_some();
         let backends = self.names(Role::Backend).into_iter().filter(runs);
-        let kept = backends.map(|name| {
-            let address = self.metrics[&name];
-            crate::http::metric(address, "catena_shard_disk_complete", &[]).unwrap_or(0.0)
-        });
-        let kept: f64 = kept.sum();
+        let mut kept = 0.0;
+        for name in backends {
+            let complete = try_metric(self.metrics[&name], "catena_shard_disk_complete", &[])?;
+            kept += complete.unwrap_or(0.0);
+        }
         if kept as usize == wanted {
             return Ok(());
         }

@@ -42,7 +42,7 @@ type Checkpoint = catena_chain::Checkpoint<Replicated>;
 /// A log of fewer bytes is not worth a snapshot; of more, when it has as many as the last snapshot.
 const CHECKPOINT_BYTES_MIN: u64 = 64 * 1024 * 1024;
 
-/// The same where more than half of `persistence.maxSize` is used: a log that nobody needs must not be what fills it.
+/// The same where more than half of `persistence.maxSize`, or of what the disk has for it, is used: a log that nobody needs must not be what fills it.
 const CHECKPOINT_BYTES_NARROW: u64 = 4 * 1024 * 1024;
 
 /// Bytes of entries that may wait, besides those that the journal has taken, while nobody waits for the disk `[C-65]`. Beyond it the
@@ -218,7 +218,6 @@ impl Keeping {
                 let mut bytes = BytesMut::new();
                 for (entry, digest) in entries {
                     encode_entry(&entry, &mut bytes);
-                    current.log_bytes += bytes.len() as u64;
                     current.waiting_bytes += bytes.len();
                     current.waiting.push_back(Record {
                         position: catena_chain::Position {
@@ -403,7 +402,10 @@ impl Keeping {
             return;
         };
         match event {
-            Event::Durable(through) => current.durable = current.durable.max(through),
+            Event::Durable { through, log_bytes } => {
+                current.durable = current.durable.max(through);
+                current.log_bytes = log_bytes;
+            }
             Event::Changed(Change::Sync(sync)) => {
                 info!(%shard, ?sync, "when entries count has changed");
             }
@@ -416,7 +418,11 @@ impl Keeping {
                     debug!(%shard, ?change, "what is kept of a shard is complete");
                 }
             }
-            Event::Installed(position) => {
+            Event::Installed {
+                position,
+                log_bytes,
+            } => {
+                current.log_bytes = log_bytes;
                 current.is_writing = false;
                 current.is_based = true;
                 current.snapshot_at = Some(Instant::now());
@@ -461,8 +467,8 @@ impl Keeping {
     /// Whether it is time to cut the log behind a snapshot.
     fn is_grown(&self) -> bool {
         self.current.as_ref().is_some_and(|current| {
-            let figures = self.storage.figures();
-            let is_narrow = figures.bytes_max > 0 && figures.bytes_used > figures.bytes_max / 2;
+            let used = self.storage.figures().bytes_used;
+            let is_narrow = used > self.storage.room();
             let least = match is_narrow {
                 true => CHECKPOINT_BYTES_NARROW,
                 false => CHECKPOINT_BYTES_MIN,
@@ -608,8 +614,7 @@ impl<D: Dial, R: Reach> Host<D, R> {
         let Some((store, checkpoint)) = self.replica.checkpoint() else {
             return;
         };
-        if let Some(current) = keeping.current.as_mut().filter(|c| c.store == store) {
-            current.log_bytes = 0;
+        if keeping.current.as_ref().is_some_and(|c| c.store == store) {
             keeping.write(checkpoint);
             self.is_offloading = true;
         }

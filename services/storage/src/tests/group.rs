@@ -63,7 +63,7 @@ fn what_is_told_durable_is() {
     while durable != [100, 100] {
         let (shard, event) = told.recv().expect("the writer lives");
         match event {
-            Event::Durable(through) => {
+            Event::Durable { through, .. } => {
                 assert!(through > durable[usize::from(shard) - 1]);
                 durable[usize::from(shard) - 1] = through;
             }
@@ -80,7 +80,7 @@ fn what_is_told_durable_is() {
     let mut is_told = false;
     loop {
         match told.recv().expect("the writer lives").1 {
-            Event::Durable(through) => is_told |= through == 101,
+            Event::Durable { through, .. } => is_told |= through == 101,
             Event::Changed(Change::Sync(Sync::Always)) => break,
             _ => {}
         }
@@ -97,7 +97,7 @@ fn what_is_told_durable_is() {
         .expect("there is room");
     let (shard, event) = told.recv().expect("the writer lives");
     assert!(
-        shard == 2 && matches!(event, Event::Durable(102)),
+        shard == 2 && matches!(event, Event::Durable { through: 102, .. }),
         "{event:?}"
     );
     disk.cut_power();
